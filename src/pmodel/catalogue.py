@@ -1,0 +1,177 @@
+"""The catalogue: one literal row for each model. Reading it imports nothing heavy.
+
+Names are resolved here and nowhere else: a run folder can name a model of this table, a wrapper, or a model that an
+installed package offers under the entry-point group ``pmodel.models``, and nothing more. Such an entry point is a function
+without arguments that returns a ``Row``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, final
+
+from .errors import unknown
+
+if TYPE_CHECKING:
+    from .model import Model
+
+__all__ = ["MODELS", "WRAPPERS", "Row", "able", "find", "models", "resolve"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What is known of a model without importing it.
+
+    Args:
+        name: Its name on the command line.
+        target: ``"module:Class"``.
+        family: Its place in the taxonomy.
+        density: What its likelihood is on its native domain.
+        capabilities: Its verbs.
+        domains: The kinds of data it takes by itself; wrappers add others.
+        year: Of the paper.
+        paper: Where it is described.
+        line: What it is, in a line.
+    """
+
+    name: str
+    target: str
+    family: str
+    density: Literal["exact", "lower_bound", "estimate", "none"]
+    capabilities: tuple[str, ...]
+    domains: tuple[str, ...]
+    year: int
+    paper: str
+    line: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as JSON."""
+        return asdict(self)
+
+    def load(self) -> type[Model]:
+        """Import the class."""
+        return _import(self.target)
+
+
+EXACT = ("sample", "score", "log_prob")
+
+MODELS: tuple[Row, ...] = (
+    Row(
+        name="uniform",
+        target="pmodel.explicit.tractable.uniform:Uniform",
+        family="explicit, tractable",
+        density="exact",
+        capabilities=(*EXACT, "complete", "marginalise"),
+        domains=("discrete", "real"),
+        year=1812,
+        paper="https://gallica.bnf.fr/ark:/12148/bpt6k775950",
+        line="every datum in a box is equally likely",
+    ),
+    Row(
+        name="histogram",
+        target="pmodel.explicit.tractable.histogram:Histogram",
+        family="explicit, tractable",
+        density="exact",
+        capabilities=(*EXACT, "complete", "marginalise"),
+        domains=("discrete", "real"),
+        year=1895,
+        paper="https://doi.org/10.1098/rsta.1895.0010",
+        line="counts of values or bins, joint where the table is small",
+    ),
+    Row(
+        name="gaussian",
+        target="pmodel.explicit.tractable.gaussian:Gaussian",
+        family="explicit, tractable",
+        density="exact",
+        capabilities=(*EXACT, "complete", "marginalise"),
+        domains=("real",),
+        year=1809,
+        paper="https://doi.org/10.1017/CBO9781139058254",
+        line="one mean, one covariance, exact conditionals",
+    ),
+    Row(
+        name="mixture",
+        target="pmodel.explicit.tractable.mixture:Mixture",
+        family="explicit, tractable",
+        density="exact",
+        capabilities=(*EXACT, "complete", "marginalise"),
+        domains=("discrete", "real"),
+        year=1977,
+        paper="https://doi.org/10.1111/j.2517-6161.1977.tb01600.x",
+        line="a weighted sum of Gaussians, or of products of categories, by expectation maximisation",
+    ),
+    Row(
+        name="vae",
+        target="pmodel.explicit.approximate.vae.vae:VAE",
+        family="explicit, approximate",
+        density="lower_bound",
+        capabilities=("sample", "score", "elbo", "encode", "decode"),
+        domains=("discrete", "real"),
+        year=2013,
+        paper="https://arxiv.org/abs/1312.6114",
+        line="a latent Gaussian decoded by a network, trained on a bound",
+    ),
+    Row(
+        name="dcgan",
+        target="pmodel.implicit.dcgan:DCGAN",
+        family="implicit",
+        density="none",
+        capabilities=("sample",),
+        domains=("discrete",),
+        year=2015,
+        paper="https://arxiv.org/abs/1511.06434",
+        line="a convolutional generator trained against a discriminator",
+    ),
+)
+
+WRAPPERS: dict[str, str] = {
+    "Standardised": "pmodel.wrappers:Standardised",
+    "Dequantised": "pmodel.wrappers:Dequantised",
+    "ByClass": "pmodel.wrappers:ByClass",
+    "WithPrior": "pmodel.wrappers:WithPrior",
+}
+
+
+@cache
+def models() -> tuple[Row, ...]:
+    """All rows: those of this table, then those of installed packages."""
+    found = [point.load()() for point in importlib.metadata.entry_points(group="pmodel.models")]
+    return (*MODELS, *(row for row in found if isinstance(row, Row)))
+
+
+def find(name: str) -> Row:
+    """The row of a name.
+
+    Raises:
+        UnknownName: with the nearest names and all of them.
+    """
+    for row in models():
+        if row.name == name:
+            return row
+    raise unknown("model", name, [row.name for row in models()])
+
+
+def able(verb: str) -> list[str]:
+    """The names of the models that have a verb."""
+    return [row.name for row in models() if verb in row.capabilities]
+
+
+def resolve(name: str) -> type[Model]:
+    """The class behind a class name in a run folder.
+
+    Raises:
+        UnknownName: if it is neither a wrapper nor a model of the catalogue.
+    """
+    targets = WRAPPERS | {row.target.partition(":")[2]: row.target for row in models()}
+    if name not in targets:
+        raise unknown("model class", name, targets)
+    return _import(targets[name])
+
+
+def _import(target: str) -> type[Model]:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]

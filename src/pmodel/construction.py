@@ -1,0 +1,108 @@
+"""From a name or a recorded specification to a model, with the right wrappers around it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from . import catalogue
+from .domain import Discrete, Domain, Real, domain_from_json
+from .errors import BadInput, NotSupported, PmodelError, unknown
+from .model import Model
+from .randomness import forked
+from .wrappers import ByClass, Dequantised, Standardised, WithPrior
+
+__all__ = ["build", "make", "options_of"]
+
+
+def make(name: str, domain: Domain, given: Domain | None = None, *, seed: int = 0, **options: Any) -> Model:
+    """A fresh model of the catalogue for data of a domain.
+
+    A model of real data is standardised; on discrete data and mixed tables it is dequantised; one that cannot take a label
+    by itself becomes one model for each class.
+
+    Args:
+        name: A name of the catalogue.
+        domain: What one datum is.
+        given: What the condition is, or None.
+        seed: For the initial weights.
+        **options: The model's own options; ``pmodel models NAME`` lists them.
+
+    Raises:
+        UnknownName: if the model or an option does not exist.
+        BadInput: if an option's value is not allowed.
+        NotSupported: if the model cannot take data of this domain at all.
+    """
+    cls = catalogue.find(name).load()
+    known = options_of(cls)
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {name}", option, known)
+    with forked(seed, "init"):
+        return _fitted_to(cls, domain, given, options)
+
+
+def _fitted_to(cls: type[Model], domain: Domain, given: Domain | None, options: Mapping[str, Any]) -> Model:
+    if given is not None and not cls.conditional:
+        if not isinstance(given, Discrete):
+            raise NotSupported("The condition of a model is a class label.", got=given)
+        return ByClass(_fitted_to(cls, domain, None, options), given)
+    reason = cls.refuses(domain)
+    if reason is None:
+        model = cls(domain, given, **options)
+        return Standardised(model) if isinstance(domain, Real) and cls.standardise else model
+    real = Real(domain.shape)
+    if isinstance(domain, Real) or cls.refuses(real) is not None:
+        raise NotSupported(f"{cls.__name__} cannot take these data: {reason}.", got=domain)
+    return Dequantised(_fitted_to(cls, real, given, options), domain)
+
+
+def options_of(cls: type[Model]) -> dict[str, inspect.Parameter]:
+    """The options of a model class: the keyword-only parameters of its constructor."""
+    parameters = inspect.signature(cls.__init__).parameters
+    return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def build(spec: Mapping[str, Any]) -> Model:
+    """The model that ``Model.spec`` described, with fresh weights. Names resolve only in the catalogue.
+
+    Raises:
+        BadInput: if the specification is malformed.
+        UnknownName: if it names a model or option that does not exist.
+    """
+    try:
+        return _build(spec, depth=0)
+    except PmodelError:
+        raise
+    except Exception as error:  # whatever a hostile file makes of a constructor
+        raise BadInput("This is not the specification of a model.", got=f"{type(error).__name__}: {error}") from error
+
+
+def _build(spec: Mapping[str, Any], depth: int) -> Model:
+    if depth > 8:
+        raise BadInput("A model's specification is nested at most eight deep.")
+    cls = catalogue.resolve(str(spec["model"]))
+
+    def part(name: str) -> Model:
+        return _build(spec[name], depth + 1)
+
+    if cls is Standardised:
+        return Standardised(part("inner"))
+    if cls is Dequantised:
+        return Dequantised(part("inner"), domain_from_json(spec["domain"]))
+    if cls is ByClass:
+        given = domain_from_json(spec["given"])
+        if not isinstance(given, Discrete):
+            raise BadInput("The condition of a model is a class label.", got=given)
+        return ByClass(part("inner"), given)
+    if cls is WithPrior:
+        return WithPrior(part("autoencoder"), part("prior"))
+    options = dict(spec["options"])
+    for option in options:
+        if option not in options_of(cls):
+            raise unknown(f"option of {cls.__name__}", option, options_of(cls))
+    given_json = spec["given"]
+    return cls(
+        domain_from_json(spec["domain"]), None if given_json is None else domain_from_json(given_json), **options
+    )

@@ -1,0 +1,149 @@
+"""How a model learns, orthogonal to what it is: by gradients in phases, or in closed form from sufficient statistics.
+
+A model says *what* is minimised or maximised; the loop that does it is in ``train``. Six lines over ``phases()`` train any
+gradient model without the engine::
+
+    for phase in model.phases():
+        loss = phase.loss(batch, generator)
+        optimiser[phase.name].zero_grad()
+        loss.total.backward(inputs=phase.parameters)
+        optimiser[phase.name].step()
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+from torch import Generator, Tensor, nn
+
+__all__ = ["Batch", "ClosedForm", "GradientTrained", "Loss", "Phase", "Recipe"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Data to learn from.
+
+    Args:
+        x: ``(N, *shape)`` of the domain's type.
+        given: Conditions ``(N,)``, or None.
+        observed: Mask of observed entries ``(N, *shape)``, or None if all are.
+    """
+
+    x: Tensor
+    given: Tensor | None = None
+    observed: Tensor | None = None
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """A scalar to minimise, and its named parts for the log (never summed by hand)."""
+
+    total: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """One part of a training step: whose parameters move, and down which loss.
+
+    Args:
+        name: For the log and the randomness.
+        parameters: The parameters that this phase, and no other at the same time, moves.
+        loss: From a batch and a generator to the loss. It may move no buffer of another phase.
+        repeat: How many times in each step; each draws a fresh batch.
+        span: The part of training, from 0 to 1, in which the phase is on.
+    """
+
+    name: str
+    parameters: tuple[nn.Parameter, ...]
+    loss: Callable[[Batch, Generator], Loss]
+    repeat: int = 1
+    span: tuple[float, float] = (0.0, 1.0)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A model's own training settings; ``--set train.batch=64`` changes one.
+
+    Args:
+        batch: Data in a batch.
+        rate: Peak learning rate.
+        betas: Adam's moment decays.
+        decay: Decoupled weight decay.
+        schedule: ``cosine`` (to zero at the end) or ``constant``, after a linear warm-up.
+        warmup: The part of training spent on the warm-up.
+        clip: Largest gradient norm of a phase, or 0 for none.
+        ema: Decay of the moving average of the weights, which is what is sampled and scored; 0 for none.
+        steps: Steps of a run that was given neither steps nor a budget.
+        iterations: Most iterations of expectation maximisation.
+        tolerance: It stops when an iteration gains less than this many nats per datum.
+    """
+
+    batch: int = 128
+    rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    decay: float = 0.0
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = 0.02
+    clip: float = 0.0
+    ema: float = 0.999
+    steps: int = 2000
+    iterations: int = 100
+    tolerance: float = 1e-4
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as JSON."""
+        return {**self.__dict__, "betas": list(self.betas)}
+
+
+class GradientTrained(ABC):
+    """A model that learns by gradient descent."""
+
+    @abstractmethod
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases of a step, in order: one for most models, two for an adversarial pair."""
+
+    def advance(self, progress: float) -> None:  # noqa: B027
+        """Move temperatures and warm-ups to a point of training between 0 and 1. The default has none."""
+
+    def recipe(self) -> Recipe:
+        """The training settings that this model is known to train with."""
+        return Recipe()
+
+
+class ClosedForm(ABC):
+    """A model that learns from sufficient statistics: directly, or by expectation maximisation.
+
+    The statistics are sums over data, so they add up over batches and processes with the same answer, and the data never
+    have to be in memory at once.
+    """
+
+    iterative: bool = False
+    """Whether one pass over the data is not enough."""
+
+    @abstractmethod
+    def initialise(self, subset: Batch, generator: Generator) -> None:
+        """Set the starting point from a random part of the training data."""
+
+    @abstractmethod
+    def statistics(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        """Float64 sums over the batch under the current parameters, among them ``log_prob`` and ``n``.
+
+        ``log_prob`` is the sum of the batch's log-likelihoods under the parameters *before* the update; a model that needs
+        one pass only may leave it out.
+        """
+
+    @abstractmethod
+    def maximise(self, statistics: Mapping[str, Tensor]) -> None:
+        """Set the parameters that maximise the expected log-likelihood under the summed statistics."""
+
+    def recipe(self) -> Recipe:
+        """The settings of expectation maximisation."""
+        return Recipe()

@@ -1,0 +1,189 @@
+"""READ FIRST. What a generative model is here: one small class, and the capabilities that it has or has not.
+
+A model learns p_model ≈ p_data of one domain and may offer three things, each one verb:
+
+====================  ================================================  =======================
+the demand            the verb                                          the capability
+====================  ================================================  =======================
+samples are easy      ``sample(n)``                                     ``Samples``
+p_model(x) is known   ``score(x)``; exactly: ``log_prob(x)``            ``Density``
+                      … or from below: ``elbo(x)``                      ``Bound``
+factors are visible   ``encode(x)``, ``decode(z)``                      ``Latent``
+parts are filled in   ``complete(x, observed)``                         ``Completes``
+parts may be missing  ``log_prob(x, observed=...)``                     ``Marginalises``
+====================  ================================================  =======================
+
+The capabilities are the abstract classes of ``capability.py``. A public verb checks its input, derives its generator, splits
+the batch and restores the mode, once. The private method of the same name holds only the mathematics, and is all that the
+author of a model writes. ``can(verb)`` is true only if the verb works; an unsupported verb fails with the names of the models
+that have it.
+
+A model with a domain for its condition (``given``) is conditional: every verb takes ``given=``. Without it, it stands for
+the mixture over the training frequencies of the labels.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from abc import ABC
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Generator, Tensor, nn
+
+from .domain import Discrete, Domain
+from .errors import BadInput, NotSupported, ShapeError
+
+__all__ = ["Model"]
+
+
+class Model(nn.Module, ABC):
+    """A model of one kind of datum.
+
+    Args:
+        domain: What one datum is.
+        given: What the condition is, or None for an unconditional model.
+
+    Keyword arguments of a subclass are its configuration: they are recorded in ``options`` as they were passed, are written
+    to JSON, and are what ``--set`` sets. So they are numbers, strings, booleans, None, or lists of them.
+    """
+
+    natives: ClassVar[tuple[type[Domain], ...]] = ()
+    """The kinds of domain that the model takes as they are; ``make`` wraps it for the others."""
+    standardise: ClassVar[bool] = True
+    """Whether ``make`` standardises real data in front of this model."""
+    conditional: ClassVar[bool] = False
+    """Whether the model takes a label ``given`` by itself; else ``make`` fits one for each class."""
+
+    verbs: ClassVar[tuple[str, ...]] = ()
+    """The verbs that a capability adds."""
+
+    options: dict[str, Any]
+    given_frequencies: Tensor
+
+    def __init__(self, domain: Domain, given: Domain | None = None) -> None:
+        super().__init__()
+        self.domain = domain
+        self.given = given
+        if given is not None and not (isinstance(given, Discrete) and given.shape == ()):
+            raise BadInput("The condition of a model is a class label: Discrete((), levels=K).", got=given)
+        levels = given.levels if isinstance(given, Discrete) else 0
+        self.register_buffer("given_frequencies", torch.full((levels,), 1 / max(levels, 1), dtype=torch.float64))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
+
+    @classmethod
+    def tiny(cls, domain: Domain, given: Domain | None = None) -> Self:
+        """The smallest sensible instance for a domain: for tests and first looks. Every model of the catalogue has one."""
+        raise NotSupported(f"{cls.__name__} has no smallest instance of its own.", hint="build it from tiny parts")
+
+    @classmethod
+    def refuses(cls, domain: Domain) -> str | None:
+        """Why this model cannot take data of this domain as they are, in words; None if it can."""
+        if isinstance(domain, cls.natives):
+            return None
+        return f"it takes {' or '.join(kind.__name__.lower() for kind in cls.natives)} data"
+
+    def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
+        """Set what must be known from the data before learning starts, such as a scale. The default needs nothing.
+
+        Args:
+            subset: A random part of the training data, ``(N, *shape)``.
+            given: Their conditions, or None.
+            generator: For random choices.
+        """
+
+    def spec(self) -> dict[str, Any]:
+        """What is needed to build this model again, as JSON: class, domain, condition and options."""
+        return {
+            "model": type(self).__name__,
+            "domain": self.domain.to_json(),
+            "given": None if self.given is None else self.given.to_json(),
+            "options": dict(self.options),
+        }
+
+    def can(self, verb: str) -> bool:
+        """Whether a verb of this model works: ``sample score log_prob elbo encode decode complete marginalise``."""
+        return verb in self._verbs()
+
+    @classmethod
+    def _verbs(cls) -> tuple[str, ...]:
+        """The verbs of all capabilities that the class inherits."""
+        return tuple(verb for base in reversed(cls.__mro__) for verb in base.__dict__.get("verbs", ()))
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """The verbs that work."""
+        return tuple(verb for verb in self._verbs() if self.can(verb))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's tensors are."""
+        return next((t.device for t in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+
+    @property
+    def size(self) -> int:
+        """The number of learned scalars: parameters, and the buffers of models that are fitted in closed form."""
+        learned = sum(p.numel() for p in self.parameters())
+        return learned or sum(b.numel() for b in self.buffers() if b.is_floating_point())
+
+    def record_frequencies(self, given: Tensor) -> None:
+        """Record how often each label occurs in training: the weights of the marginal over labels."""
+        counts = torch.bincount(given.flatten(), minlength=len(self.given_frequencies)).double()
+        self.given_frequencies.copy_(counts / counts.sum())
+
+    def _require(self, verb: str) -> None:
+        if not self.can(verb):
+            from .catalogue import able  # late: the catalogue is above the contract
+
+            raise NotSupported(
+                f"{type(self).__name__} cannot {verb}.",
+                got=f"it can {', '.join(self.capabilities) or 'do nothing'}",
+                hint=f"models that can: {', '.join(able(verb)) or 'none'}",
+            )
+
+    def _checked_given(self, given: object, n: int) -> Tensor | None:
+        """The conditions as ``(n,)``; one condition is repeated for all."""
+        if given is None:
+            return None
+        if self.given is None:
+            raise BadInput("This model is unconditional: it takes no given.", got=given, hint="fit it conditional=true")
+        if isinstance(given, int) or (isinstance(given, Tensor) and given.ndim == 0):
+            given = torch.full((n,), int(given))
+        checked = self.given.check(given, "given").to(self.device)
+        if len(checked) != n:
+            raise ShapeError("given must have one condition for each datum.", got=f"{len(checked)} for {n} data")
+        return checked
+
+    def _drawn_given(self, n: int, generator: Generator) -> Tensor | None:
+        """Conditions drawn from the training frequencies, for a conditional model that was given none."""
+        if self.given is None:
+            return None
+        if n == 0:
+            return torch.zeros(0, dtype=torch.int64, device=self.device)
+        return torch.multinomial(self.given_frequencies, n, replacement=True, generator=generator)
+
+    def _require_given(self, given: Tensor | None, verb: str) -> None:
+        if self.given is not None and given is None:
+            raise BadInput(f"A conditional model needs given= to {verb}.", hint="pass one label for each datum")
+
+
+def _recording(init: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a constructor so that it records its keyword options, before it runs."""
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def recorded(self: Model, *args: Any, **kwargs: Any) -> None:
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        names = [name for name, p in signature.parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+        options = {name: bound.arguments[name] for name in names}
+        init(self, *args, **kwargs)
+        self.options = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
+
+    return recorded

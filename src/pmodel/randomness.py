@@ -1,0 +1,60 @@
+"""Derived randomness: every draw comes from a generator that is a function of a seed and a purpose.
+
+Nothing in pmodel draws from, or reseeds, PyTorch's global generator. A run stores one seed and a step number;
+``generator(seed, "train", step, phase, shard)`` gives the same stream wherever and whenever it is asked for, so that a
+stopped run goes on with the noise it would have had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from .errors import BadInput
+
+__all__ = ["Seed", "as_generator", "derive", "forked", "generator"]
+
+Seed = int | torch.Generator | None
+"""What public methods accept: a whole number, a generator that they advance, or None for fresh entropy."""
+
+
+def derive(seed: int, *purpose: int | str) -> int:
+    """A 63-bit seed: the BLAKE2 hash of the run's seed and the purpose of the draw."""
+    text = "\x1f".join([str(int(seed)), *map(str, purpose)])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def generator(seed: int, *purpose: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """The generator of one purpose, for example ``generator(seed, "train", step, phase, shard)``."""
+    return torch.Generator(device=device).manual_seed(derive(seed, *purpose))
+
+
+def as_generator(seed: Seed, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator from whatever a user passed.
+
+    Raises:
+        BadInput: if the seed is not a whole number, a generator or None, or is negative or beyond 63 bits.
+    """
+    if isinstance(seed, torch.Generator):
+        return seed
+    if seed is None:
+        return torch.Generator(device=device).manual_seed(secrets.randbits(63))
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise BadInput("A seed is a whole number from 0 to 2**63 - 1.", got=seed)
+    return generator(seed, "user", device=device)
+
+
+@contextmanager
+def forked(seed: int, *purpose: int | str) -> Iterator[None]:
+    """Run under a copy of PyTorch's global generator, seeded for the purpose and put back afterwards.
+
+    For code that can only draw globally: layer initialisation and dropout.
+    """
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(derive(seed, *purpose))
+        yield

@@ -1,0 +1,230 @@
+"""Models of transformed data, scored in the measure of the original: ``Standardised`` and ``Dequantised``."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, final
+
+import torch
+from torch import Generator, Tensor
+
+from ..capability import Bound, Completes, Latent, Marginalises, Samples
+from ..distribution import Distribution, Transformed
+from ..domain import Discrete, Domain, Real, Table
+from ..learning import Batch, ClosedForm, GradientTrained, Loss, Phase, Recipe
+from ..likelihood import Kind
+from ..model import Model
+
+__all__ = ["Dequantised", "Standardised", "Wrapper"]
+
+
+class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, ClosedForm):
+    """A model of x by a model of y = inward(x). It can what the inner model can.
+
+    Args:
+        model: The inner model, of the domain of y.
+        domain: The domain of x.
+    """
+
+    def __init__(self, model: Model, domain: Domain) -> None:
+        super().__init__(domain, model.given)
+        self.model: Any = model
+        self.iterative = getattr(model, "iterative", False)
+
+    @abstractmethod
+    def _inward(self, x: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """From x to y, and the log-volume of each entry (broadcastable to x)."""
+
+    @abstractmethod
+    def _outward(self, y: Tensor) -> Tensor:
+        """From y to x."""
+
+    def can(self, verb: str) -> bool:
+        """What the inner model can; a lower bound takes the place of a density under noise."""
+        return bool(self.model.can(verb))
+
+    def spec(self) -> dict[str, Any]:
+        """The wrapper, its domain, and the specification of the inner model."""
+        return {"model": type(self).__name__, "domain": self.domain.to_json(), "inner": self.model.spec()}
+
+    @property
+    def size(self) -> int:
+        """The inner model's."""
+        return int(self.model.size)
+
+    @property
+    def kind(self) -> Kind:
+        """The inner model's."""
+        return self.model.kind  # type: ignore[no-any-return]
+
+    def record_frequencies(self, given: Tensor) -> None:
+        """Record them here and within."""
+        super().record_frequencies(given)
+        self.model.record_frequencies(given)
+
+    def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
+        """Prepare the inner model on the inner scale."""
+        self.model.prepare(self._inward(subset, generator)[0], given, generator)
+
+    def phases(self) -> tuple[Phase, ...]:
+        """The inner phases, on the inner scale."""
+        return tuple(replace(phase, loss=self._inner_loss(phase)) for phase in self.model.phases())
+
+    def _inner_loss(self, phase: Phase) -> Any:
+        def loss(batch: Batch, generator: Generator) -> Loss:
+            return phase.loss(self._inner_batch(batch, generator), generator)
+
+        return loss
+
+    def _inner_batch(self, batch: Batch, generator: Generator) -> Batch:
+        return replace(batch, x=self._inward(batch.x, generator)[0])
+
+    def advance(self, progress: float) -> None:
+        """Move the inner model's temperatures."""
+        self.model.advance(progress)
+
+    def recipe(self) -> Recipe:
+        """The inner model's."""
+        return self.model.recipe()  # type: ignore[no-any-return]
+
+    def initialise(self, subset: Batch, generator: Generator) -> None:
+        """Start the inner model on the inner scale."""
+        self.model.initialise(self._inner_batch(subset, generator), generator)
+
+    def statistics(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        """The inner statistics, with the log-likelihood in the measure of x."""
+        y, ladj = self._inward(batch.x, generator)
+        sums: dict[str, Tensor] = self.model.statistics(replace(batch, x=y), generator)
+        if "log_prob" in sums:
+            observed = torch.ones_like(y, dtype=torch.bool) if batch.observed is None else batch.observed
+            sums["log_prob"] = sums["log_prob"] + (ladj.double() * observed).sum()
+        return sums
+
+    def maximise(self, statistics: Mapping[str, Tensor]) -> None:
+        """The inner update."""
+        self.model.maximise(statistics)
+
+    def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
+        return self._outward(self.model._sample(n, given, generator))
+
+    def _draw(self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator) -> Tensor:
+        y, ladj = self._inward(x, generator)
+        kept = torch.ones_like(y, dtype=torch.bool) if observed is None else observed
+        volume = (ladj.double() * kept).flatten(1).sum(1)
+        return self.model._draw(y, given, observed, generator).double() + volume  # type: ignore[no-any-return]
+
+    def _log_prob(self, x: Tensor, given: Tensor | None) -> Tensor:
+        return self._draw(x, given, None, torch.Generator(x.device))
+
+    def _log_weight(self, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
+        return self._draw(x, given, None, generator)
+
+    def _log_marginal(self, x: Tensor, observed: Tensor, given: Tensor | None) -> Tensor:
+        return self._draw(x, given, observed, torch.Generator(x.device))
+
+    def _encode(self, x: Tensor, given: Tensor | None) -> Distribution:
+        return self.model._encode(self._centre(x), given)  # type: ignore[no-any-return]
+
+    def _centre(self, x: Tensor) -> Tensor:
+        """The y of x without noise: what is encoded."""
+        return self._inward(x, torch.Generator(x.device))[0]
+
+    def _decode(self, z: Tensor, given: Tensor | None) -> Distribution:
+        noise = torch.Generator(z.device).manual_seed(0)
+        return Transformed(self.model._decode(z, given), self._outward, lambda x: self._inward(x, noise))
+
+    def _complete(self, x: Tensor, observed: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
+        y, _ = self._inward(x, generator)
+        return self._outward(self.model._complete(y, observed, given, generator))
+
+
+@final
+class Standardised(Wrapper):
+    """A model of (x - loc) / scale, scored in the units of x.
+
+    Vectors and tables get one scale for each entry; an image gets one for all, because its border, where nothing ever
+    happens, would be blown up otherwise.
+
+    Args:
+        model: A model of real data of the same shape.
+    """
+
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model, Real(model.domain.shape))
+        self.register_buffer("loc", torch.zeros(self.domain.shape, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(self.domain.shape, dtype=torch.float64))
+
+    def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
+        """Take location and scale from the data; a constant entry keeps scale 1."""
+        x = subset.double()
+        self.loc.copy_(torch.nan_to_num(x.nanmean(0)))
+        centred = torch.where(x.isnan(), torch.nan, x - self.loc)
+        variance = centred.square().nanmean() if self.domain.image else centred.square().nanmean(0)
+        scale = torch.nan_to_num(variance).sqrt().expand(self.domain.shape)
+        self.scale.copy_(torch.where(scale > 1e-12 * (1 + self.loc.abs()), scale, 1.0))
+        super().prepare(subset, given, generator)
+
+    def _inward(self, x: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        y = (x.double() - self.loc) / self.scale
+        return y if x.dtype == torch.float64 else y.float(), -self.scale.log()
+
+    def _outward(self, y: Tensor) -> Tensor:
+        x = y.double() * self.scale + self.loc
+        return x if y.dtype == torch.float64 else x.float()
+
+
+@final
+class Dequantised(Wrapper):
+    r"""A model of real data made a model of values on a grid, by uniform noise as wide as the grid's step.
+
+    With :math:`y = x + s(u - \tfrac12)` the mass of x is :math:`P(x) = s\,\mathbb{E}_u\,p(y)`, so that by Jensen
+    :math:`\mathbb{E}_u \log (s\,p(y)) \le \log P(x)`: the scores are lower bounds (Theis et al. 2016). Real columns of a
+    mixed table pass through. Samples are rounded to the grid; the edge levels own the tails. ``complete`` is approximate:
+    it conditions on one draw of the noise.
+
+    Args:
+        model: A model of real data of the same shape.
+        domain: A discrete domain or a table.
+    """
+
+    steps: Tensor
+
+    def __init__(self, model: Model, domain: Domain) -> None:
+        super().__init__(model, domain)
+        self.register_buffer("steps", domain.steps)
+
+    def can(self, verb: str) -> bool:
+        """What the inner model can, except an exact density where there is noise."""
+        if verb == "log_prob":
+            return self.domain.measure == "density" and super().can("log_prob")
+        if verb == "elbo":
+            return super().can("score")
+        return super().can(verb)
+
+    @property
+    def kind(self) -> Kind:
+        """A lower bound where there is noise."""
+        return super().kind if self.domain.measure == "density" else "lower_bound"
+
+    def _inward(self, x: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        u = torch.rand(x.shape, generator=generator, device=x.device, dtype=torch.float32)
+        y = x.double() + self.steps * (u.double() - 0.5)
+        ladj = torch.where(self.steps > 0, self.steps, 1.0).log()
+        return y if isinstance(self.domain, Table) else y.float(), ladj
+
+    def _centre(self, x: Tensor) -> Tensor:
+        return x.double() if isinstance(self.domain, Table) else x.float()
+
+    def _outward(self, y: Tensor) -> Tensor:
+        if isinstance(self.domain, Discrete):
+            return y.round().clamp(0, self.domain.levels - 1).to(torch.int64)
+        x = torch.where(self.steps > 0, (y / self.steps.clamp_min(1e-300)).round() * self.steps, y.double())
+        for index, column in enumerate(self.domain.columns if isinstance(self.domain, Table) else ()):
+            if column.kind == "category":
+                x[:, index].clamp_(0, len(column.categories) - 1)
+        return x
