@@ -27,7 +27,7 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import torch
@@ -35,6 +35,7 @@ from torch import Generator, Tensor, nn
 
 from .domain import Discrete, Domain
 from .errors import BadInput, NotSupported, ShapeError
+from .learning import ClosedForm, GradientTrained
 
 __all__ = ["Model"]
 
@@ -57,6 +58,8 @@ class Model(nn.Module, ABC):
     conditional: ClassVar[bool] = False
     """Whether the model takes a label ``given`` by itself; else ``make`` fits one for each class."""
 
+    sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """What ``--size tiny`` and ``--size small`` stand for, as options; ``base`` is the defaults."""
     verbs: ClassVar[tuple[str, ...]] = ()
     """The verbs that a capability adds."""
 
@@ -110,6 +113,12 @@ class Model(nn.Module, ABC):
     def can(self, verb: str) -> bool:
         """Whether a verb of this model works: ``sample score log_prob elbo encode decode complete marginalise``."""
         return verb in self._verbs()
+
+    @property
+    def learns(self) -> tuple[str, ...]:
+        """How the model learns: by ``phases`` of gradient steps, from ``statistics``, or by the one and then the other."""
+        ways = {"phases": GradientTrained, "statistics": ClosedForm}
+        return tuple(way for way, kind in ways.items() if isinstance(self, kind))
 
     @classmethod
     def _verbs(cls) -> tuple[str, ...]:

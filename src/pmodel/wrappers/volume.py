@@ -55,6 +55,11 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
         return int(self.model.size)
 
     @property
+    def learns(self) -> tuple[str, ...]:
+        """As the inner model does."""
+        return self.model.learns  # type: ignore[no-any-return]
+
+    @property
     def kind(self) -> Kind:
         """The inner model's."""
         return self.model.kind  # type: ignore[no-any-return]

@@ -54,6 +54,11 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
         """The specifications of both parts."""
         return {"model": "WithPrior", "autoencoder": self.autoencoder.spec(), "prior": self.prior.spec()}
 
+    @property
+    def learns(self) -> tuple[str, ...]:
+        """By phases, and then from statistics of the codes where the prior does."""
+        return tuple(way for way in ("phases", "statistics") if way == "phases" or way in self.prior.learns)
+
     def recipe(self) -> Recipe:
         """The autoencoder's."""
         return self.autoencoder.recipe()  # type: ignore[no-any-return]
@@ -65,13 +70,13 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
     def advance(self, progress: float) -> None:
         """Move both parts' temperatures."""
         self.autoencoder.advance(progress)
-        if isinstance(self.prior, GradientTrained):
+        if "phases" in self.prior.learns:
             self.prior.advance(progress)
 
     def phases(self) -> tuple[Phase, ...]:
         """The autoencoder's phases, then the prior's where it learns by gradients."""
         first: tuple[Phase, ...] = self.autoencoder.phases()
-        if isinstance(self.prior, ClosedForm):
+        if "phases" not in self.prior.learns:
             return first
         early = tuple(replace(p, span=(p.span[0] * self.HANDOVER, p.span[1] * self.HANDOVER)) for p in first)
         return early + tuple(self._on_codes(phase) for phase in self.prior.phases())
