@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .catalogue import models as models
+    from .comparison import compare as compare
     from .construction import make as make
     from .data import Dataset as Dataset
     from .data import load_data as load_data
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from .domain import Real as Real
     from .domain import Table as Table
     from .evaluation import evaluate as evaluate
-    from .comparison import compare as compare
     from .storage import load as load
     from .storage import save as save
     from .train import fit as fit

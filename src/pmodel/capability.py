@@ -5,6 +5,7 @@ A public verb validates, seeds, splits and restores; the private method of the s
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -337,9 +338,7 @@ def _spans(n: int, domain: Domain) -> list[tuple[int, int]]:
 
 
 def _log_mean_exp(log_weights: Tensor) -> Tensor:
-    return torch.logsumexp(log_weights, 0) - torch.tensor(len(log_weights), dtype=torch.float64).log().to(
-        log_weights.device
-    )
+    return log_weights.logsumexp(0) - math.log(len(log_weights))
 
 
 def _log_mean_exp_stderr(log_weights: Tensor) -> Tensor:
@@ -348,5 +347,4 @@ def _log_mean_exp_stderr(log_weights: Tensor) -> Tensor:
         return torch.zeros_like(log_weights[0])
     peak = log_weights.max(0).values
     weights = (log_weights - torch.where(peak.isfinite(), peak, 0.0)).exp()
-    relative: Tensor = weights.std(0) / weights.mean(0).clamp_min(1e-300)
-    return relative / len(weights) ** 0.5
+    return weights.std(0) / weights.mean(0).clamp_min(1e-300) / math.sqrt(len(weights))

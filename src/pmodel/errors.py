@@ -76,8 +76,8 @@ class DataError(PmodelError, ValueError):
     """A data set cannot be found, read or trusted."""
 
 
-class NotSupported(PmodelError, TypeError):
-    """The model lacks the capability that was asked for."""
+class NotSupported(PmodelError, TypeError, AttributeError):
+    """The model lacks the capability that was asked for (and so the method, which ``hasattr`` can tell)."""
 
 
 class UnknownName(PmodelError, LookupError):

@@ -40,6 +40,10 @@ from .learning import ClosedForm, GradientTrained
 __all__ = ["Model"]
 
 
+METHODS = ("sample", "score", "log_prob", "elbo", "encode", "decode", "complete")
+"""The public verbs that are methods of a capability."""
+
+
 class Model(nn.Module, ABC):
     """A model of one kind of datum.
 
@@ -146,15 +150,24 @@ class Model(nn.Module, ABC):
         counts = torch.bincount(given.flatten(), minlength=len(self.given_frequencies)).double()
         self.given_frequencies.copy_(counts / counts.sum())
 
+    def __getattr__(self, name: str) -> Any:
+        """Explain a verb that the model lacks; everything else is PyTorch's."""
+        if name in METHODS:
+            raise self._lacking(name)
+        return super().__getattr__(name)
+
     def _require(self, verb: str) -> None:
         if not self.can(verb):
-            from .catalogue import able  # late: the catalogue is above the contract
+            raise self._lacking(verb)
 
-            raise NotSupported(
-                f"{type(self).__name__} cannot {verb}.",
-                got=f"it can {', '.join(self.capabilities) or 'do nothing'}",
-                hint=f"models that can: {', '.join(able(verb)) or 'none'}",
-            )
+    def _lacking(self, verb: str) -> NotSupported:
+        from .catalogue import able  # late: the catalogue is above the contract
+
+        return NotSupported(
+            f"{type(self).__name__} cannot {verb}.",
+            got=f"it can {', '.join(self.capabilities) or 'do nothing'}",
+            hint=f"models that can: {', '.join(able(verb)) or 'none'}",
+        )
 
     def _checked_given(self, given: object, n: int) -> Tensor | None:
         """The conditions as ``(n,)``; one condition is repeated for all."""

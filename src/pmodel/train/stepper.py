@@ -33,7 +33,8 @@ class Stepper:
     """
 
     def __init__(self, model: Model, batches: Batches, recipe: Recipe, seed: int, arithmetic: Arithmetic) -> None:
-        self.model: Any = model.train()
+        self.model: Any = model
+        model.train()
         arithmetic.laid_out(model)
         self.batches, self.recipe, self.seed, self.arithmetic = batches, recipe, seed, arithmetic
         self.phases: tuple[Phase, ...] = self.model.phases()
