@@ -1,0 +1,202 @@
+r"""Gaussian components, and how their covariance is estimated: full, tied, diagonal or spherical.
+
+.. math:: \log N(x; \mu, \Sigma) = -\tfrac12 (x-\mu)^\top \Sigma^{-1} (x-\mu) - \tfrac12 \log|\Sigma| - \tfrac{D}{2} \log 2\pi
+
+All sums are taken about the current means, so that they keep their digits however far the data lie from zero. With
+:math:`n` the count, :math:`s` the sum and :math:`S` the scatter of :math:`x - \mu`, the M-step is
+
+.. math:: \mu' = \mu + s/n, \qquad
+          \Sigma' = \frac{S - s s^\top / n + \nu T}{n + \nu} + \epsilon I
+
+where :math:`T` is the diagonal of the covariance of all the data together. :math:`\nu = 0` is maximum likelihood;
+:math:`\nu > 0` is the maximum of the posterior under an inverse-Wishart prior worth :math:`\nu` data, which shrinks a
+covariance estimated from few data (Fraley and Raftery 2007). :math:`\epsilon` keeps a component from collapsing on a point.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Generator, Tensor
+
+from .components import Components, Kernel, Sums, patterns
+
+__all__ = ["DenseGaussian", "DiagonalGaussian", "GaussianComponents", "pooled"]
+
+LOG_2PI = math.log(2 * math.pi)
+SCARCE = 5
+"""Below this many data for each entry, a covariance is shrunk unless the user decides."""
+
+
+def pooled(sums: Mapping[str, Tensor], means: Tensor) -> Tensor:
+    """The variance of each entry over all data, ``(D,)``, from the sums about the components' means."""
+    count, shift, square = sums["count"], sums["shift"], sums["square"]
+    centre = (count @ means + shift.sum(0)) / count.sum()
+    offset = means - centre
+    total = square.sum(0) + 2 * (offset * shift).sum(0) + count @ offset.square()
+    return (total / count.sum()).clamp_min(0)
+
+
+class GaussianComponents(Components):
+    """Gaussians with means ``(K, D)``; subclasses hold the covariances.
+
+    Args:
+        components: K.
+        entries: D.
+        floor: The epsilon above, a variance.
+        shrinkage: The prior's worth nu in data, or None: 0 with plenty of data, else as many as a datum has entries.
+    """
+
+    means: Tensor
+    centre: Tensor
+
+    def __init__(self, components: int, entries: int, *, floor: float, shrinkage: float | None) -> None:
+        super().__init__(components, entries)
+        self.floor = floor
+        self.shrinkage = shrinkage
+        self.register_buffer("means", torch.zeros(components, entries, dtype=torch.float64))
+        self.register_buffer("centre", torch.zeros(entries, dtype=torch.float64))
+
+    def anchor(self, x: Tensor) -> None:
+        """Centre the data, and start all means there, because sums are taken about the means."""
+        self.centre.copy_(x.mean(0))
+        self.means.copy_(self.centre.expand_as(self.means))
+
+    @abstractmethod
+    def covariance(self, k: int) -> Tensor:
+        """The covariance of component ``k``, ``(D, D)``."""
+
+    def prior_worth(self, count: Tensor, scarce: float) -> float:
+        """nu: what the user set, else 0 if an average component has ``scarce`` data or more, else D."""
+        if self.shrinkage is not None:
+            return self.shrinkage
+        return 0.0 if float(count.mean()) >= scarce else float(self.entries)
+
+    def log_marginal(self, x: Tensor, observed: Tensor) -> Tensor:
+        """Exact: the observed entries of a Gaussian are Gaussian, with that part of mean and covariance."""
+        out = torch.zeros(self.components, len(x), dtype=torch.float64, device=x.device)
+        for seen, rows in patterns(observed):
+            for k in range(self.components):
+                factor = torch.linalg.cholesky(self.covariance(k)[seen][:, seen])
+                white = torch.linalg.solve_triangular(factor, (x[rows][:, seen] - self.means[k, seen]).T, upper=False)
+                out[k, rows] = -0.5 * white.square().sum(0) - factor.diagonal().log().sum() - 0.5 * len(white) * LOG_2PI
+        return out
+
+    def complete(self, x: Tensor, observed: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+        """Matheron's rule: a joint draw, corrected by the regression of its error on the observed entries."""
+        draw = self.sample(labels, generator)
+        error = torch.where(observed, x - draw, 0.0)
+        for seen, rows in patterns(observed):
+            for k in labels[rows].unique().tolist():
+                mine = rows[labels[rows] == k]
+                gain = _regression(self.covariance(k), seen)
+                draw[mine[:, None], (~seen).nonzero().T] += error[mine][:, seen] @ gain
+        return torch.where(observed, x, draw)
+
+    def expected_sums(self, x: Tensor, observed: Tensor, weights: Tensor) -> Sums:
+        """The E-step with missing entries (Little and Rubin 2002, section 11.2): regressions and what they leave."""
+        K, D = self.means.shape
+        shift = torch.zeros(K, D, dtype=torch.float64, device=x.device)
+        scatter = torch.zeros(K, D, D, dtype=torch.float64, device=x.device)
+        for seen, rows in patterns(observed):
+            lost = ~seen
+            for k in range(K):
+                covariance, r = self.covariance(k), weights[k, rows]
+                gain = _regression(covariance, seen)
+                y = torch.zeros(len(rows), D, dtype=torch.float64, device=x.device)
+                y[:, seen] = x[rows][:, seen] - self.means[k, seen]
+                y[:, lost] = y[:, seen] @ gain
+                shift[k] += r @ y
+                scatter[k] += (y * r[:, None]).T @ y
+                left = covariance[lost][:, lost] - covariance[lost][:, seen] @ gain
+                scatter[k][torch.outer(lost, lost)] += r.sum() * left.flatten()
+        square = scatter.diagonal(dim1=-2, dim2=-1).clone()
+        return {"count": weights.sum(1), "shift": shift, "square": square, **self.second_moments(scatter)}
+
+    @abstractmethod
+    def second_moments(self, scatter: Tensor) -> Sums:
+        """The part of the scatters ``(K, D, D)`` that the M-step needs beyond their diagonals."""
+
+
+def _regression(covariance: Tensor, seen: Tensor) -> Tensor:
+    """The coefficients of the unseen entries on the seen ones, ``(seen, unseen)``."""
+    factor = torch.linalg.cholesky(covariance[seen][:, seen])
+    return torch.cholesky_solve(covariance[seen][:, ~seen], factor)
+
+
+@final
+class DenseGaussian(GaussianComponents):
+    """Full covariances, one for each component or (``tied``) one for all; held as lower Cholesky factors.
+
+    Args:
+        components: K.
+        entries: D.
+        tied: Whether all components share one covariance.
+        floor: Added to each variance.
+        shrinkage: The prior's worth in data, or None.
+    """
+
+    scale_tril: Tensor
+
+    def __init__(
+        self, components: int, entries: int, *, tied: bool = False, floor: float, shrinkage: float | None
+    ) -> None:
+        super().__init__(components, entries, floor=floor, shrinkage=shrinkage)
+        self.tied = tied
+        eye = torch.eye(entries, dtype=torch.float64)
+        self.register_buffer("scale_tril", eye.repeat(1 if tied else components, 1, 1))
+
+    def kernel(self) -> Kernel:
+        """Monomials while they are few and keep their digits, else whitening."""
+        from .gaussian_kernels import MonomialKernel, TiedKernel, WhiteningKernel
+
+        if MonomialKernel.suits(self.means - self.centre, self.scale_tril):
+            return MonomialKernel(self.means, self.scale_tril, self.centre, tied=self.tied)
+        if self.tied:
+            return TiedKernel(self.means, self.scale_tril[0], self.centre)
+        return WhiteningKernel(self.means, self.scale_tril)
+
+    def covariance(self, k: int) -> Tensor:
+        """The covariance of component ``k``."""
+        factor = self.scale_tril[0 if self.tied else k]
+        return factor @ factor.T
+
+    def second_moments(self, scatter: Tensor) -> Sums:
+        """All of them, added up where the covariance is shared."""
+        return {"scatter": scatter.sum(0, keepdim=True) if self.tied else scatter}
+
+    def update(self, sums: Mapping[str, Tensor]) -> None:
+        """The M-step of the module's docstring; a component without data keeps its place."""
+        count, shift = sums["count"], sums["shift"]
+        target = pooled(sums, self.means)
+        move = shift / count.clamp_min(1e-300)[:, None]
+        scatter = sums["scatter"].clone()
+        outer = count[:, None, None] * move[:, :, None] * move[:, None, :]
+        scatter -= outer.sum(0, keepdim=True) if self.tied else outer
+        counts = count.sum().reshape(1) if self.tied else count
+        worth = self.prior_worth(counts, SCARCE * self.entries)
+        scatter.diagonal(dim1=-2, dim2=-1).add_(worth * target)
+        self.means += move
+        self.scale_tril.copy_(factorised(scatter / (counts + worth).clamp_min(1e-300)[:, None, None], self.floor))
+
+    def split(self, source: int, target: int) -> None:
+        """Move a standard deviation away from the source along the longest axis of its covariance."""
+        axis = self.covariance(source) @ torch.ones(self.entries, dtype=torch.float64, device=self.means.device)
+        spread = self.covariance(source).diagonal().sqrt()
+        self.means[target] = self.means[source] + 0.5 * torch.where(axis < 0, -spread, spread)
+        if not self.tied:
+            self.scale_tril[target] = self.scale_tril[source]
+
+    def sample(self, labels: Tensor, generator: Generator) -> Tensor:
+        """``mu + L eps``."""
+        eps = torch.randn(
+            len(labels), self.entries, generator=generator, dtype=torch.float64, device=self.means.device
+        )
+        for k in labels.unique().tolist():
+            rows = labels == k
+            eps[rows] = self.means[k] + eps[rows] @ self.scale_tril[0 if self.tied else k].T
+        return eps
