@@ -13,7 +13,7 @@ from .model import Model
 from .randomness import forked
 from .wrappers import ByClass, Dequantised, Standardised, WithPrior
 
-__all__ = ["build", "make", "options_of"]
+__all__ = ["build", "make", "options_of", "wrapped"]
 
 
 def make(name: str, domain: Domain, given: Domain | None = None, *, seed: int = 0, **options: Any) -> Model:
@@ -40,14 +40,19 @@ def make(name: str, domain: Domain, given: Domain | None = None, *, seed: int = 
         if option not in known:
             raise unknown(f"option of {name}", option, known)
     with forked(seed, "init"):
-        return _fitted_to(cls, domain, given, options)
+        return wrapped(cls, domain, given, options)
 
 
-def _fitted_to(cls: type[Model], domain: Domain, given: Domain | None, options: Mapping[str, Any]) -> Model:
+def wrapped(cls: type[Model], domain: Domain, given: Domain | None, options: Mapping[str, Any]) -> Model:
+    """A model of a class with the wrappers that it needs for a domain and a condition.
+
+    Raises:
+        NotSupported: if the model cannot take data of this domain at all.
+    """
     if given is not None and not cls.conditional:
         if not isinstance(given, Discrete):
             raise NotSupported("The condition of a model is a class label.", got=given)
-        return ByClass(_fitted_to(cls, domain, None, options), given)
+        return ByClass(wrapped(cls, domain, None, options), given)
     reason = cls.refuses(domain)
     if reason is None:
         model = cls(domain, given, **options)
@@ -55,7 +60,7 @@ def _fitted_to(cls: type[Model], domain: Domain, given: Domain | None, options: 
     real = Real(domain.shape)
     if isinstance(domain, Real) or cls.refuses(real) is not None:
         raise NotSupported(f"{cls.__name__} cannot take these data: {reason}.", got=domain)
-    return Dequantised(_fitted_to(cls, real, given, options), domain)
+    return Dequantised(wrapped(cls, real, given, options), domain)
 
 
 def options_of(cls: type[Model]) -> dict[str, inspect.Parameter]:
