@@ -60,6 +60,10 @@ class Components(nn.Module, ABC):
         self.entries = entries
 
     @abstractmethod
+    def expectations(self) -> Tensor:
+        """The expectations of the components, ``(K, D)``."""
+
+    @abstractmethod
     def kernel(self) -> Kernel:
         """Freeze the parameters for one pass."""
 
@@ -97,4 +101,4 @@ def patterns(observed: Tensor) -> list[tuple[Tensor, Tensor]]:
     distinct, member = torch.unique(observed, dim=0, return_inverse=True)
     order = torch.argsort(member, stable=True)
     sizes = torch.bincount(member, minlength=len(distinct)).tolist()
-    return list(zip(distinct, order.split(sizes), strict=True))
+    return list(zip(distinct, torch.split(order, sizes), strict=True))

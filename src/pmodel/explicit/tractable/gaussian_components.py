@@ -15,7 +15,6 @@ covariance estimated from few data (Fraley and Raftery 2007). :math:`\epsilon` k
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import final
@@ -24,21 +23,13 @@ import torch
 from torch import Generator, Tensor
 
 from .components import Components, Kernel, Sums, patterns
+from .gaussian_kernels import LOG_2PI, DiagonalKernel, MonomialKernel, WhiteningKernel
 
-__all__ = ["DenseGaussian", "DiagonalGaussian", "GaussianComponents", "pooled"]
+__all__ = ["DenseGaussian", "DiagonalGaussian", "GaussianComponents"]
 
-LOG_2PI = math.log(2 * math.pi)
 SCARCE = 5
 """Below this many data for each entry, a covariance is shrunk unless the user decides."""
-
-
-def pooled(sums: Mapping[str, Tensor], means: Tensor) -> Tensor:
-    """The variance of each entry over all data, ``(D,)``, from the sums about the components' means."""
-    count, shift, square = sums["count"], sums["shift"], sums["square"]
-    centre = (count @ means + shift.sum(0)) / count.sum()
-    offset = means - centre
-    total = square.sum(0) + 2 * (offset * shift).sum(0) + count @ offset.square()
-    return (total / count.sum()).clamp_min(0)
+TINY = 1e-300
 
 
 class GaussianComponents(Components):
@@ -63,18 +54,51 @@ class GaussianComponents(Components):
 
     def anchor(self, x: Tensor) -> None:
         """Centre the data, and start all means there, because sums are taken about the means."""
-        self.centre.copy_(x.mean(0))
+        self.centre.copy_(x.mean(0, dtype=torch.float64))
         self.means.copy_(self.centre.expand_as(self.means))
+
+    def expectations(self) -> Tensor:
+        """The means."""
+        return self.means
 
     @abstractmethod
     def covariance(self, k: int) -> Tensor:
         """The covariance of component ``k``, ``(D, D)``."""
 
-    def prior_worth(self, count: Tensor, scarce: float) -> float:
-        """nu: what the user set, else 0 if an average component has ``scarce`` data or more, else D."""
+    def update(self, sums: Mapping[str, Tensor]) -> None:
+        """The M-step of the module's docstring."""
+        target = self._pooled(sums)
+        move = sums["shift"] / sums["count"].clamp_min(TINY)[:, None]
+        self._update_covariance(sums, move, target)
+        self.means += move
+
+    @abstractmethod
+    def _update_covariance(self, sums: Mapping[str, Tensor], move: Tensor, target: Tensor) -> None:
+        """Set the covariances, where ``move`` is what the means are about to move by and ``target`` is T's diagonal."""
+
+    def _pooled(self, sums: Mapping[str, Tensor]) -> Tensor:
+        """T: the variance of each entry over all data, ``(D,)``."""
+        count, shift = sums["count"], sums["shift"]
+        offset = self.means - (count @ self.means + shift.sum(0)) / count.sum()
+        total = sums["square"].sum(0) + 2 * (offset * shift).sum(0) + count @ offset.square()
+        return (total / count.sum()).clamp_min(0)
+
+    def _worth(self, count: Tensor, enough: float) -> float:
+        """nu: what the user set, else 0 if an average component has ``enough`` data, else D."""
         if self.shrinkage is not None:
             return self.shrinkage
-        return 0.0 if float(count.mean()) >= scarce else float(self.entries)
+        return 0.0 if float(count.mean()) >= enough else float(self.entries)
+
+    def _scatter(self, sums: Mapping[str, Tensor], move: Tensor, target: Tensor) -> Tensor:
+        """The shrunk covariances, ``(K, D, D)``, or ``(1, D, D)`` from scatters that were added up."""
+        count, scatter = sums["count"], sums["scatter"]
+        outer = count[:, None, None] * move[:, :, None] * move[:, None, :]
+        if len(scatter) < len(count):
+            count, outer = count.sum().reshape(1), outer.sum(0, keepdim=True)
+        worth = self._worth(count, SCARCE * self.entries)
+        scatter = scatter - outer
+        scatter.diagonal(dim1=-2, dim2=-1).add_(worth * target)
+        return scatter / (count + worth).clamp_min(TINY)[:, None, None]
 
     def log_marginal(self, x: Tensor, observed: Tensor) -> Tensor:
         """Exact: the observed entries of a Gaussian are Gaussian, with that part of mean and covariance."""
@@ -82,7 +106,9 @@ class GaussianComponents(Components):
         for seen, rows in patterns(observed):
             for k in range(self.components):
                 factor = torch.linalg.cholesky(self.covariance(k)[seen][:, seen])
-                white = torch.linalg.solve_triangular(factor, (x[rows][:, seen] - self.means[k, seen]).T, upper=False)
+                white = torch.linalg.solve_triangular(
+                    factor, (x[rows][:, seen].double() - self.means[k, seen]).T, upper=False
+                )
                 out[k, rows] = -0.5 * white.square().sum(0) - factor.diagonal().log().sum() - 0.5 * len(white) * LOG_2PI
         return out
 
@@ -91,7 +117,7 @@ class GaussianComponents(Components):
         draw = self.sample(labels, generator)
         error = torch.where(observed, x - draw, 0.0)
         for seen, rows in patterns(observed):
-            for k in labels[rows].unique().tolist():
+            for k in sorted(set(labels[rows].tolist())):
                 mine = rows[labels[rows] == k]
                 gain = _regression(self.covariance(k), seen)
                 draw[mine[:, None], (~seen).nonzero().T] += error[mine][:, seen] @ gain
@@ -108,7 +134,7 @@ class GaussianComponents(Components):
                 covariance, r = self.covariance(k), weights[k, rows]
                 gain = _regression(covariance, seen)
                 y = torch.zeros(len(rows), D, dtype=torch.float64, device=x.device)
-                y[:, seen] = x[rows][:, seen] - self.means[k, seen]
+                y[:, seen] = x[rows][:, seen].double() - self.means[k, seen]
                 y[:, lost] = y[:, seen] @ gain
                 shift[k] += r @ y
                 scatter[k] += (y * r[:, None]).T @ y
@@ -116,6 +142,18 @@ class GaussianComponents(Components):
                 scatter[k][torch.outer(lost, lost)] += r.sum() * left.flatten()
         square = scatter.diagonal(dim1=-2, dim2=-1).clone()
         return {"count": weights.sum(1), "shift": shift, "square": square, **self.second_moments(scatter)}
+
+    def split(self, source: int, target: int) -> None:
+        """A twin of the source, half a standard deviation along the diagonal that its covariance is longest on."""
+        covariance = self.covariance(source)
+        std = covariance.diagonal().sqrt()
+        side = torch.where(covariance[int(std.argmax())] < 0, -0.5, 0.5)
+        self.means[target] = self.means[source] + side * std
+        self._copy_covariance(source, target)
+
+    @abstractmethod
+    def _copy_covariance(self, source: int, target: int) -> None:
+        """Give component ``target`` the covariance of ``source``."""
 
     @abstractmethod
     def second_moments(self, scatter: Tensor) -> Sums:
@@ -152,12 +190,8 @@ class DenseGaussian(GaussianComponents):
 
     def kernel(self) -> Kernel:
         """Monomials while they are few and keep their digits, else whitening."""
-        from .gaussian_kernels import MonomialKernel, TiedKernel, WhiteningKernel
-
         if MonomialKernel.suits(self.means - self.centre, self.scale_tril):
-            return MonomialKernel(self.means, self.scale_tril, self.centre, tied=self.tied)
-        if self.tied:
-            return TiedKernel(self.means, self.scale_tril[0], self.centre)
+            return MonomialKernel(self.means, self.scale_tril, self.centre)
         return WhiteningKernel(self.means, self.scale_tril)
 
     def covariance(self, k: int) -> Tensor:
@@ -169,34 +203,80 @@ class DenseGaussian(GaussianComponents):
         """All of them, added up where the covariance is shared."""
         return {"scatter": scatter.sum(0, keepdim=True) if self.tied else scatter}
 
-    def update(self, sums: Mapping[str, Tensor]) -> None:
-        """The M-step of the module's docstring; a component without data keeps its place."""
-        count, shift = sums["count"], sums["shift"]
-        target = pooled(sums, self.means)
-        move = shift / count.clamp_min(1e-300)[:, None]
-        scatter = sums["scatter"].clone()
-        outer = count[:, None, None] * move[:, :, None] * move[:, None, :]
-        scatter -= outer.sum(0, keepdim=True) if self.tied else outer
-        counts = count.sum().reshape(1) if self.tied else count
-        worth = self.prior_worth(counts, SCARCE * self.entries)
-        scatter.diagonal(dim1=-2, dim2=-1).add_(worth * target)
-        self.means += move
-        self.scale_tril.copy_(factorised(scatter / (counts + worth).clamp_min(1e-300)[:, None, None], self.floor))
-
-    def split(self, source: int, target: int) -> None:
-        """Move a standard deviation away from the source along the longest axis of its covariance."""
-        axis = self.covariance(source) @ torch.ones(self.entries, dtype=torch.float64, device=self.means.device)
-        spread = self.covariance(source).diagonal().sqrt()
-        self.means[target] = self.means[source] + 0.5 * torch.where(axis < 0, -spread, spread)
+    def _copy_covariance(self, source: int, target: int) -> None:
         if not self.tied:
             self.scale_tril[target] = self.scale_tril[source]
 
+    def _update_covariance(self, sums: Mapping[str, Tensor], move: Tensor, target: Tensor) -> None:
+        self.scale_tril.copy_(_factorised(self._scatter(sums, move, target), self.floor))
+
     def sample(self, labels: Tensor, generator: Generator) -> Tensor:
         """``mu + L eps``."""
-        eps = torch.randn(
-            len(labels), self.entries, generator=generator, dtype=torch.float64, device=self.means.device
-        )
-        for k in labels.unique().tolist():
+        eps = torch.randn(len(labels), self.entries, generator=generator, dtype=torch.float64, device=self.means.device)
+        for k in range(self.components):
             rows = labels == k
             eps[rows] = self.means[k] + eps[rows] @ self.scale_tril[0 if self.tied else k].T
         return eps
+
+
+def _factorised(covariance: Tensor, floor: float) -> Tensor:
+    """Cholesky factors after adding the floor; where rounding left a matrix indefinite, after adding more of it."""
+    covariance.diagonal(dim1=-2, dim2=-1).add_(floor)
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    more = 1e-14 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1)
+    while bool(failed.any()):
+        covariance.diagonal(dim1=-2, dim2=-1).add_(torch.where(failed > 0, more, 0.0)[:, None])
+        factor, failed = torch.linalg.cholesky_ex(covariance)
+        more = 10 * more
+    return factor
+
+
+@final
+class DiagonalGaussian(GaussianComponents):
+    """Independent entries, each with its own variance or (``spherical``) all with the same.
+
+    Args:
+        components: K.
+        entries: D.
+        spherical: Whether a component has one variance for all entries.
+        floor: Added to each variance.
+        shrinkage: The prior's worth in data, or None: then one datum, wherever a component has fewer than five.
+    """
+
+    variances: Tensor
+
+    def __init__(
+        self, components: int, entries: int, *, spherical: bool = False, floor: float, shrinkage: float | None
+    ) -> None:
+        super().__init__(components, entries, floor=floor, shrinkage=shrinkage)
+        self.spherical = spherical
+        self.register_buffer("variances", torch.ones(components, entries, dtype=torch.float64))
+
+    def kernel(self) -> Kernel:
+        """Entry by entry."""
+        return DiagonalKernel(self.means, self.variances)
+
+    def covariance(self, k: int) -> Tensor:
+        """The covariance of component ``k``."""
+        return torch.diag(self.variances[k])
+
+    def second_moments(self, scatter: Tensor) -> Sums:
+        """None beyond the diagonals."""
+        return {}
+
+    def _update_covariance(self, sums: Mapping[str, Tensor], move: Tensor, target: Tensor) -> None:
+        count = sums["count"]
+        worth = self._worth(count, SCARCE)
+        square = (sums["square"] - count[:, None] * move.square()).clamp_min(0) + worth * target
+        variances = square / (count + worth).clamp_min(TINY)[:, None]
+        if self.spherical:
+            variances = variances.mean(1, keepdim=True)
+        self.variances.copy_((variances + self.floor).expand_as(self.variances))
+
+    def _copy_covariance(self, source: int, target: int) -> None:
+        self.variances[target] = self.variances[source]
+
+    def sample(self, labels: Tensor, generator: Generator) -> Tensor:
+        """``mu + std eps``."""
+        eps = torch.randn(len(labels), self.entries, generator=generator, dtype=torch.float64, device=self.means.device)
+        return self.means[labels] + self.variances[labels].sqrt() * eps
