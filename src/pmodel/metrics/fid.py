@@ -89,7 +89,8 @@ class Moments:
     def root(self) -> Tensor:
         """The symmetric root of the covariance; computed once, then kept for every model that is compared with it."""
         values, vectors = torch.linalg.eigh(self.covariance)
-        return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+        root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+        return root
 
     @cached_property
     def rank(self) -> int:

@@ -44,8 +44,14 @@ NORMAL_99 = 2.576
 
 
 def student(freedom: int) -> float:
-    """The half-width of a 99 % interval in standard errors, for an error with so many degrees of freedom."""
-    return STUDENT_99[freedom - 1] if freedom <= len(STUDENT_99) else NORMAL_99 * (1 + 1.3 / freedom)
+    """The half-width of a 99 % interval in standard errors, for an error with so many degrees of freedom.
+
+    Beyond the table by Cornish and Fisher's expansion of the quantile in 1 / freedom.
+    """
+    if freedom <= len(STUDENT_99):
+        return STUDENT_99[freedom - 1]
+    z = NORMAL_99
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 @final
@@ -85,7 +91,8 @@ class Candidate:
         """The standard error of the mean that comes from the training seed; 0 where there is one seed only."""
         if len(self.runs) < 2:
             return 0.0
-        return float(torch.tensor([run.mean for run in self.runs], dtype=torch.float64).std()) / len(self.runs) ** 0.5
+        means = torch.tensor([run.mean for run in self.runs], dtype=torch.float64)
+        return float(means.std()) / math.sqrt(len(self.runs))
 
     @property
     def impossible(self) -> int:
@@ -94,8 +101,7 @@ class Candidate:
 
     def to_json(self) -> dict[str, Any]:
         """The likelihood of all seeds together: the mean, and an error that covers data and seeds."""
-        errors = None if self.runs[0].mc_stderr is None else self.runs[0].mc_stderr
-        result = likelihood_json(Likelihood(self.values, self.kind, self.runs[0].estimator, errors), self.measure)
+        result = likelihood_json(Likelihood(self.values, self.kind, self.runs[0].estimator), self.measure)
         if result["stderr"] is not None:
             result["stderr"] = math.hypot(result["stderr"], self.seed_stderr)
         return result

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import BadInput
 from ..randomness import generator
 
-__all__ = ["Measure", "choose", "same_measure"]
+__all__ = ["Measure", "choose", "named", "same_measure"]
 
 
 @final
@@ -65,10 +65,16 @@ def same_measure(measures: Sequence[Measure]) -> Measure:
     return first
 
 
-def choose(total: int, n: int, seed: int, purpose: str) -> tuple[Tensor, str]:
-    """``n`` of ``total`` indices at random, ascending, and what to call them: ``all``, or a hash of the indices."""
+def choose(total: int, n: int, seed: int, purpose: str) -> Tensor:
+    """``n`` of ``total`` indices at random, ascending; all of them if there are no more."""
     if n >= total:
-        return torch.arange(total), "all"
-    indices = torch.randperm(total, generator=generator(seed, "choose", purpose))[:n].sort().values
-    digest = hashlib.sha256(indices.numpy().astype("<i8").tobytes()).hexdigest()
-    return indices, f"{n} of {total}, sha256:{digest[:16]}"
+        return torch.arange(total)
+    return torch.randperm(total, generator=generator(seed, "choose", purpose))[:n].sort().values
+
+
+def named(indices: Tensor, total: int) -> str:
+    """What a choice of indices is called in a measure: ``all``, or how many and the hash of which."""
+    if len(indices) == total:
+        return "all"
+    digest = hashlib.sha256(indices.sort().values.numpy().astype("<i8").tobytes()).hexdigest()
+    return f"{len(indices)} of {total}, sha256:{digest[:16]}"

@@ -1,0 +1,256 @@
+"""Metrics: equal to closed forms and to references, and honest about what follows from them."""
+
+import math
+
+import pytest
+import torch
+
+from pmodel.domain import Column, Discrete, Real, Table
+from pmodel.errors import BadInput, RangeError, ShapeError
+from pmodel.likelihood import Likelihood
+from pmodel.metrics import (
+    Candidate,
+    Measure,
+    Moments,
+    bits_per_dim_json,
+    compare_likelihoods,
+    frechet_distance,
+    likelihood_json,
+    same_measure,
+)
+from pmodel.metrics.features import Columns
+from pmodel.metrics.fid import jackknife_stderr
+from pmodel.metrics.likelihood import places, student
+from pmodel.metrics.measure import choose, named
+
+MEASURE = Measure(data="abc", split="test", probability="mass")
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def candidate(name, values, kind="exact", measure=MEASURE):
+    runs = values if isinstance(values, list) else [values]
+    return Candidate(name, measure, tuple(Likelihood(v, kind, kind) for v in runs))
+
+
+def gaussian_moments(mean, covariance, n=1000):
+    moments = Moments(len(mean))
+    moments.n, moments.mean, moments.scatter = n, mean, covariance * (n - 1)
+    return moments
+
+
+# Fréchet distance
+
+
+def test_distance_of_commuting_gaussians_is_the_closed_form():
+    mu, s1, s2 = noise(7), noise(7, seed=1).exp(), noise(7, seed=2).exp()
+    rotation = torch.linalg.qr(noise(7, 7, seed=3)).Q
+    a, b = (gaussian_moments(m, rotation @ torch.diag(s) @ rotation.T) for m, s in ((mu, s1), (mu + 0.5, s2)))
+    expected = 7 * 0.25 + float((s1.sqrt() - s2.sqrt()).square().sum())
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_distance_equals_the_matrix_root_of_scipy():
+    linalg = pytest.importorskip("scipy.linalg")
+    a, b = Moments.of(noise(400, 12)), Moments.of(noise(300, 12, seed=1) @ noise(12, 12, seed=2))
+    root = linalg.sqrtm((a.covariance @ b.covariance).numpy())
+    expected = float((a.mean - b.mean).square().sum() + (a.covariance + b.covariance).trace()) - 2 * root.trace().real
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_distance_is_symmetric_and_zero_to_itself():
+    a, b = Moments.of(noise(50, 5)), Moments.of(noise(60, 5, seed=1) * 2)
+    assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-12)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-12)
+
+
+def test_singular_covariances_are_flagged_and_give_a_finite_distance():
+    few = Moments.of(noise(5, 20))
+    assert few.deficient
+    assert few.rank == 4
+    assert math.isfinite(frechet_distance(few, Moments.of(torch.ones(9, 20))))
+    assert not Moments.of(noise(50, 20)).deficient
+
+
+@pytest.mark.parametrize("sizes", [[100], [1, 99], [33, 33, 34], [0, 100]])
+def test_moments_do_not_depend_on_the_batches(sizes):
+    x = noise(100, 6) * 3 + 1e4
+    total = Moments(6)
+    for part in x.split(sizes):
+        total = total + Moments.of(part)
+    torch.testing.assert_close(total.mean, x.mean(0), rtol=1e-12, atol=0)
+    torch.testing.assert_close(total.covariance, torch.cov(x.T), rtol=1e-9, atol=1e-9)
+
+
+def test_moments_refuse_what_is_no_matrix_of_finite_features():
+    with pytest.raises(ShapeError, match=r"\(3,\)"):
+        Moments.of(torch.ones(3))
+    with pytest.raises(RangeError, match="1 that are not"):
+        Moments.of(torch.tensor([[1.0, math.nan]]))
+    with pytest.raises(BadInput, match="at least two"):
+        frechet_distance(Moments.of(noise(9, 2)), Moments.of(noise(1, 2)))
+    with pytest.raises(ShapeError, match=r"\(2, 3\)"):
+        frechet_distance(Moments.of(noise(9, 2)), Moments.of(noise(9, 3)))
+
+
+def test_jackknife_error_is_the_spread_over_repetitions():
+    reference = Moments.of(noise(5000, 3))
+    draws = [noise(400, 3, seed=seed) + 0.3 for seed in range(1, 101)]
+    spread = torch.tensor([frechet_distance(reference, Moments.of(x)) for x in draws]).std()
+    errors = torch.tensor([jackknife_stderr(reference, x) for x in draws])
+    assert float(errors.mean() / spread) == pytest.approx(1, abs=0.25)
+    assert jackknife_stderr(reference, noise(20, 3)) is None
+
+
+# Features
+
+
+def test_columns_are_standardised_categories_are_indicators_and_gaps_are_shown():
+    table = Table((Column("height"), Column("kind", "category", categories=("a", "b")), Column("age", missing=True)))
+    rows = torch.tensor([[1.0, 0, 10], [3, 1, math.nan], [5, 1, 30]], dtype=torch.float64)
+    features = Columns(table, rows)(rows)
+    assert features.shape == (3, 5)
+    torch.testing.assert_close(features[:, 0], torch.tensor([-1.5, 0, 1.5], dtype=torch.float64).div(1.5).mul(1.5**0.5))
+    torch.testing.assert_close(features[:, 1], -features[:, 2])
+    assert features[1, 3] == 0
+    assert features[:, 4].tolist() == [0, 1, 0]
+
+
+def test_columns_keep_a_constant_column_and_average_images():
+    constant = Columns(Real((2,)), torch.tensor([[1.0, 5], [2, 5]]))(torch.tensor([[1.0, 7]]))
+    assert constant[0, 1] == 2
+    images = torch.randint(0, 256, (20, 3, 32, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert Columns(Discrete((3, 32, 16), 256), images)(images).shape == (20, 3 * 8 * 8)
+
+
+def test_small_discrete_data_become_indicators():
+    dice = torch.arange(6)[:, None]
+    features = Columns(Discrete((1,), 6), dice)(dice)
+    assert features.shape == (6, 6)
+    assert (features > 0).sum() == 6
+
+
+# Measures
+
+
+def test_numbers_of_two_measures_do_not_compare():
+    other = Measure(data="abc", split="valid", probability="mass")
+    with pytest.raises(BadInput, match=r"split differs(.|\n)*'test' and 'valid'"):
+        same_measure([MEASURE, other])
+    with pytest.raises(BadInput, match="split differs"):
+        compare_likelihoods(candidate("a", noise(9)), candidate("b", noise(9), measure=other))
+
+
+def test_a_choice_is_named_by_what_was_chosen():
+    rows = choose(1000, 100, 0, "score")
+    assert rows.unique().numel() == 100
+    assert named(rows, 1000).startswith("100 of 1000, sha256:")
+    assert named(rows, 1000) != named(choose(1000, 100, 1, "score"), 1000)
+    assert named(rows.flip(0), 1000) == named(rows, 1000)
+    assert named(choose(50, 100, 0, "score"), 50) == "all"
+
+
+# Likelihoods
+
+
+def test_a_likelihood_says_everything_about_itself():
+    written = likelihood_json(Likelihood(torch.tensor([-1.0, -3.0]).double(), "lower_bound", "16 draws"), MEASURE)
+    assert written == {
+        "value": -2.0,
+        "kind": "lower_bound",
+        "unit": "nats",
+        "stderr": pytest.approx(1.0),
+        "n": 2,
+        "measure": {"data": "abc", "split": "test", "which": "all", "probability": "mass"},
+        "estimator": "16 draws",
+        "impossible": 0,
+    }
+    bits = bits_per_dim_json(written, 8)
+    assert bits["unit"] == "bits/dim"
+    assert bits["value"] == pytest.approx(2 / (8 * math.log(2)))
+
+
+def test_impossible_data_make_the_value_null():
+    written = likelihood_json(Likelihood(torch.tensor([-1.0, -math.inf]).double(), "exact", "exact"), MEASURE)
+    assert (written["value"], written["stderr"], written["impossible"]) == (None, None, 1)
+    assert bits_per_dim_json(written, 8)["value"] is None
+    assert likelihood_json(Likelihood(torch.ones(1), "exact", "exact"), MEASURE)["stderr"] is None
+
+
+X = noise(500) * 30
+CLOSE = X + 0.5 + noise(500, seed=1) * 0.1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "outcome", "why"),
+    [
+        (("exact", X), ("exact", CLOSE), "second", "excludes zero"),
+        (("exact", X), ("exact", X + noise(500, seed=2)), "undecided", "holds zero"),
+        (("lower_bound", CLOSE), ("exact", X), "first", "even its lower bound"),
+        (("exact", X), ("lower_bound", CLOSE), "second", "even its lower bound"),
+        (("lower_bound", X), ("exact", CLOSE), "undecided", "says nothing"),
+        (("lower_bound", X), ("exact", X + noise(500, seed=2)), "undecided", "not significantly"),
+        (("lower_bound", X), ("lower_bound", X + 100), "undecided", "do not order"),
+        (("estimate", X + 1000), ("exact", X), "undecided", "never ranked"),
+        (("exact", X), ("estimate", X - 1000), "undecided", "never ranked"),
+    ],
+)
+def test_only_what_follows_is_ranked(first, second, outcome, why):
+    verdict = compare_likelihoods(candidate("a", first[1], first[0]), candidate("b", second[1], second[0]))
+    assert verdict.outcome == outcome
+    assert why in verdict.why
+
+
+def test_pairing_decides_what_the_separate_errors_cannot():
+    alone = likelihood_json(Likelihood(X, "exact", "exact"), MEASURE)["stderr"]
+    verdict = compare_likelihoods(candidate("a", X), candidate("b", CLOSE))
+    assert verdict.difference == pytest.approx(-0.5, abs=0.02)
+    assert verdict.interval[1] - verdict.interval[0] < alone / 10
+
+
+@pytest.mark.parametrize(
+    ("kinds", "impossible", "outcome"),
+    [
+        (("exact", "exact"), (True, False), "second"),
+        (("exact", "exact"), (False, True), "first"),
+        (("exact", "lower_bound"), (True, False), "second"),
+        (("lower_bound", "exact"), (True, False), "undecided"),
+        (("exact", "exact"), (True, True), "undecided"),
+    ],
+)
+def test_an_exact_model_that_rules_data_out_is_below_one_that_does_not(kinds, impossible, outcome):
+    values = [
+        X.clone() if fine else torch.cat([X[1:], torch.tensor([-math.inf])]) for fine in (not i for i in impossible)
+    ]
+    pair = [candidate(str(k), v, kind) for k, (v, kind) in enumerate(zip(values, kinds, strict=True))]
+    assert compare_likelihoods(*pair).outcome == outcome
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    one = compare_likelihoods(candidate("a", X + 1), candidate("b", X + noise(500, seed=2) * 0.1))
+    two = compare_likelihoods(candidate("a", [X + 0.4, X + 1.6]), candidate("b", X + noise(500, seed=2) * 0.1))
+    assert (one.outcome, two.outcome) == ("first", "undecided")
+    assert two.difference == pytest.approx(one.difference)
+
+
+def test_candidates_pair_datum_by_datum():
+    with pytest.raises(BadInput, match="500 and 9"):
+        compare_likelihoods(candidate("a", X), candidate("b", X[:9]))
+    with pytest.raises(BadInput, match="one kind on the same data"):
+        Candidate("a", MEASURE, (Likelihood(X, "exact", ""), Likelihood(X[:9], "exact", "")))
+    single = compare_likelihoods(candidate("a", X[:1]), candidate("b", X[:1] + 9))
+    assert single.outcome == "undecided"
+
+
+def test_places_are_intervals_where_the_order_is_not_decided():
+    a, b, c = candidate("a", X), candidate("b", CLOSE), candidate("c", X + noise(500, seed=2) * 40, "lower_bound")
+    verdicts = [compare_likelihoods(*pair) for pair in ((a, b), (a, c), (b, c))]
+    assert places(verdicts, ["a", "b", "c"]) == {"a": (2, 3), "b": (1, 2), "c": (1, 3)}
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 5, 10, 11, 30, 100, 10_000])
+def test_the_quantiles_are_those_of_students_t(freedom):
+    stats = pytest.importorskip("scipy.stats")
+    assert student(freedom) == pytest.approx(float(stats.t.ppf(0.995, freedom)), rel=0.01)
