@@ -68,7 +68,7 @@ MODELS: tuple[Row, ...] = (
         capabilities=(*EXACT, "complete", "marginalise"),
         domains=("discrete", "real"),
         year=1812,
-        paper="https://gallica.bnf.fr/ark:/12148/bpt6k775950",
+        paper="https://en.wikipedia.org/wiki/Continuous_uniform_distribution",
         line="every datum in a box is equally likely",
     ),
     Row(
@@ -90,7 +90,7 @@ MODELS: tuple[Row, ...] = (
         capabilities=(*EXACT, "complete", "marginalise"),
         domains=("real",),
         year=1809,
-        paper="https://doi.org/10.1017/CBO9781139058254",
+        paper="https://en.wikipedia.org/wiki/Multivariate_normal_distribution",
         line="one mean, one covariance, exact conditionals",
     ),
     Row(
