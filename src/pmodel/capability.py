@@ -110,8 +110,7 @@ class Scores(Model):
             BadInput: if the data do not fit the domain.
         """
         self._require("score")
-        if isinstance(effort, bool) or not isinstance(effort, int) or not 1 <= effort <= 10**6:
-            raise RangeError("effort must be a whole number from 1 to 1000000.", got=effort)
+        _check_effort(effort)
         data = self.domain.check(x).to(self.device)
         mask = self._checked_observed(data, observed)
         labels = self._checked_given(given, len(data))
@@ -199,7 +198,9 @@ class Bound(Scores):
     def elbo(self, x: object, *, given: object = None, generator: Seed = 0, effort: int = 16) -> Likelihood:
         """The evidence lower bound: the mean of ``effort`` log-weights for each datum. Arguments as in ``score``."""
         self._require("elbo")
+        _check_effort(effort)
         data = self.domain.check(x).to(self.device)
+        mask = self._checked_observed(data, None)
         labels = self._checked_given(given, len(data))
         self._require_given(labels, "compute its evidence lower bound")
         noise = as_generator(generator, self.device)
@@ -207,9 +208,10 @@ class Bound(Scores):
         with evaluating(self):
             for start, stop in _spans(len(data), self.domain):
                 part = None if labels is None else labels[start:stop]
-                draws = self._log_weights(data[start:stop], part, None, noise, effort)
+                seen = None if mask is None else mask[start:stop]
+                draws = self._log_weights(data[start:stop], part, seen, noise, effort)
                 means.append(draws.mean(0))
-                errors.append(draws.std(0) / effort**0.5)
+                errors.append(_std(draws) / effort**0.5)
         return Likelihood(
             torch.cat(means),
             "lower_bound",
@@ -341,10 +343,20 @@ def _log_mean_exp(log_weights: Tensor) -> Tensor:
     return log_weights.logsumexp(0) - math.log(len(log_weights))
 
 
+def _check_effort(effort: object) -> None:
+    if isinstance(effort, bool) or not isinstance(effort, int) or not 1 <= effort <= 10**6:
+        raise RangeError("effort must be a whole number from 1 to 1000000.", got=effort)
+
+
+def _std(draws: Tensor) -> Tensor:
+    """The standard deviation over the draws; zero for a single one."""
+    return draws.std(0) if len(draws) > 1 and draws.numel() else torch.zeros_like(draws[0])
+
+
 def _log_mean_exp_stderr(log_weights: Tensor) -> Tensor:
     """The delta method: the standard error of the mean weight over the mean weight."""
-    if len(log_weights) < 2:
+    if log_weights.numel() == 0:
         return torch.zeros_like(log_weights[0])
     peak = log_weights.max(0).values
     weights = (log_weights - torch.where(peak.isfinite(), peak, 0.0)).exp()
-    return weights.std(0) / weights.mean(0).clamp_min(1e-300) / math.sqrt(len(weights))
+    return _std(weights) / weights.mean(0).clamp_min(1e-300) / math.sqrt(len(weights))
