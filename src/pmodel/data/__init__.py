@@ -1,0 +1,20 @@
+"""Data: named sets, files and folders, and densities that are known.
+
+``load_data("mnist:0")`` answers with a ``Dataset``: what one datum is (``domain``), what its label is (``given``), splits for
+learning, choosing and reporting (``train``, ``valid``, ``test``), and a ``hash`` of the content, so that two scores are of
+one measure exactly if their hashes agree. ``datasets()`` lists the names, ``FILES`` the kinds of file. ``from_arrays`` takes
+data from memory.
+"""
+
+from .arrays import from_arrays as from_arrays
+from .dataset import LIMIT as LIMIT
+from .dataset import SMALL as SMALL
+from .dataset import Dataset as Dataset
+from .dataset import Split as Split
+from .density import KnownDensity as KnownDensity
+from .drawn import draw_tins as draw_tins
+from .drawn import measure_tins as measure_tins
+from .loading import FILES as FILES
+from .loading import load_data as load_data
+from .named import Named as Named
+from .named import datasets as datasets

@@ -1,0 +1,289 @@
+"""A data set: its splits, what one datum is, and the hash that names the measure of every score on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..domain import Discrete, Domain, Table
+from ..errors import DataError, RangeError, ShapeError, unknown
+from ..randomness import derive
+from .density import KnownDensity
+
+__all__ = ["LIMIT", "SMALL", "Dataset", "Split", "assemble", "divide", "hold_out", "stored"]
+
+SMALL = 100
+"""Sets of at most this many data are not split: train = valid = test = all, and the note says so."""
+
+LIMIT = 2**32
+"""The most bytes that one data set may take in memory, and one file may unpack to."""
+
+SHARES = (0.1, 0.1)
+"""The parts of a larger set that become validation and test data; the rest is for training."""
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One part of a data set.
+
+    Args:
+        x: The data, ``(N, *domain.shape)``, stored compactly; ``domain.check`` turns a batch into what models take.
+        y: The labels, int64 ``(N,)``, or None.
+        factors: The true factors that drawn data were drawn from, float64 ``(N, F)``, or None.
+    """
+
+    x: Tensor
+    y: Tensor | None = None
+    factors: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name, column in (("labels", self.y), ("factors", self.factors)):
+            if column is not None and len(column) != len(self.x):
+                raise ShapeError(f"There must be as many {name} as data.", got=(len(column), len(self.x)))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: Tensor) -> Split:
+        """The data at these positions, or where the mask is true."""
+        return Split(*(None if part is None else part[index] for part in self._parts))  # type: ignore[arg-type]
+
+    def joined(self, *others: Split) -> Split:
+        """This split followed by others."""
+        columns = zip(self._parts, *(other._parts for other in others), strict=True)
+        return Split(*(None if parts[0] is None else torch.cat(parts) for parts in columns))  # type: ignore[arg-type]
+
+    @property
+    def _parts(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        return (self.x, self.y, self.factors)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Data with everything that a fair comparison needs to know about them.
+
+    Args:
+        name: What reports call it, such as ``mnist:0``.
+        domain: What one datum is.
+        train: For learning.
+        valid: For choosing; nothing is ever chosen on ``test``.
+        test: For reporting.
+        given: The domain of the labels, ``Discrete((), levels=K)``, or None where there are none to tell apart.
+        label_names: The names of the K labels.
+        note: What a reader should know, such as ``12 data: train = valid = test = all``.
+        truth: The density that the data were drawn from, if it is known.
+        parent: Of a view, what ``load_data`` takes for the whole set: a judge of ``mnist:0`` is trained on ``mnist``.
+        source: The name or path that ``load_data`` was given.
+        options: The options that ``load_data`` was given: ``load_data(source, **options)`` is this data set again.
+        factor_names: The names of the columns of ``Split.factors``.
+    """
+
+    name: str
+    domain: Domain
+    train: Split
+    valid: Split
+    test: Split
+    given: Discrete | None = None
+    label_names: tuple[str, ...] = ()
+    note: str = ""
+    truth: KnownDensity | None = None
+    parent: str = ""
+    source: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    factor_names: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The three splits by name."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+    def split(self, name: str) -> Split:
+        """One split by name.
+
+        Raises:
+            UnknownName: if it is not train, valid or test.
+        """
+        if name not in SPLITS:
+            raise unknown("split", name, SPLITS)
+        return self.splits[name]
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over the domains and the little-endian bytes of every split: equal data, equal hash, anywhere."""
+        total = hashlib.sha256()
+        given = None if self.given is None else self.given.to_json()
+        total.update(json.dumps([self.domain.to_json(), given], sort_keys=True).encode())
+        for name, split in self.splits.items():
+            for part in (split.x, split.y):
+                array = np.empty(0) if part is None else part.contiguous().numpy()
+                total.update(f"{name} {array.dtype.name} {array.shape}".encode())
+                total.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
+        return total.hexdigest()
+
+    @property
+    def summary(self) -> str:
+        """The data set in one line."""
+        sizes = " / ".join(f"{len(split):,}".replace(",", " ") for split in self.splits.values())
+        labels = f", {len(self.label_names)} labels" if self.given is not None else ""
+        return f"{self.name}: {sizes} {_kind(self.domain)}{labels}"
+
+    def only(self, labels: str) -> Dataset:
+        """The view that keeps some labels, written as ``"3"`` or ``"3,8"``: names, or numbers from 0.
+
+        Splits stay what they are in the whole set, unless that leaves at most ``SMALL`` data or an empty split.
+
+        Raises:
+            DataError: if the data have no labels.
+            UnknownName: if a label does not exist; the message lists those that do.
+        """
+        if self.given is None:
+            raise DataError(f"{self.name} has no labels to choose from.", got=f"{self.name}:{labels}")
+        chosen = self._resolve(labels)
+        parts = [_keep(split, chosen) for split in self.splits.values()]
+        whole = parts[0] if self.train is self.test else parts[0].joined(*parts[1:])
+        note = self.note
+        if self.train is self.test or len(whole) <= SMALL or not all(map(len, parts)):
+            parts, note = [whole] * 3, _joined(self.note, _unsplit(len(whole)))
+        if not len(whole):
+            raise DataError(f"{self.name} has no data with this label.", got=labels)
+        if len(chosen) == 1:
+            parts = [replace(part, y=None) for part in parts]
+        return replace(
+            self,
+            name=f"{self.name}:{labels}",
+            train=parts[0],
+            valid=parts[1],
+            test=parts[2],
+            given=Discrete((), len(chosen)) if len(chosen) > 1 else None,
+            label_names=tuple(self.label_names[k] for k in chosen),
+            note=note,
+            truth=None,
+            parent=self.parent or self.source or self.name,
+        )
+
+    def _resolve(self, labels: str) -> list[int]:
+        names = [name.casefold() for name in self.label_names]
+        if labels.casefold() in names:
+            return [names.index(labels.casefold())]
+        found = []
+        for label in (part.strip() for part in labels.split(",")):
+            if label.casefold() in names:
+                found.append(names.index(label.casefold()))
+            elif label.isdecimal() and int(label) < len(names):
+                found.append(int(label))
+            else:
+                raise unknown(f"label in {self.name}", label, self.label_names)
+        return sorted(set(found))
+
+
+def _keep(split: Split, chosen: Sequence[int]) -> Split:
+    labels = split.y
+    if labels is None:
+        raise DataError("The data have no labels to choose from.")
+    wanted = torch.tensor(chosen)
+    mask = torch.isin(labels, wanted)
+    return replace(split.take(mask), y=torch.searchsorted(wanted, labels[mask]))
+
+
+def _kind(domain: Domain) -> str:
+    shape = "×".join(map(str, domain.shape)) or "1"
+    if isinstance(domain, Table):
+        return f"rows of {len(domain.columns)} columns"
+    what = "images" if domain.image else "data"
+    return f"{what} {shape}" + (f" of {domain.levels} levels" if isinstance(domain, Discrete) else " real")
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(dict.fromkeys(filter(None, notes)))
+
+
+def _unsplit(n: int) -> str:
+    return f"{n} data: train = valid = test = all"
+
+
+def _order(n: int, seed: int, purpose: str) -> Tensor:
+    """A permutation that depends on nothing but its arguments: NumPy has frozen this stream for good (NEP 19)."""
+    stream = np.random.RandomState(derive(seed, purpose) % 2**32)
+    return torch.from_numpy(stream.permutation(n).astype(np.int64))
+
+
+def hold_out(whole: Split, n: int, seed: int = 0) -> tuple[Split, Split]:
+    """The split less ``n`` data drawn at random, and those; both in the original order."""
+    order = _order(len(whole), seed, "valid")
+    return whole.take(order[n:].sort().values), whole.take(order[:n].sort().values)
+
+
+def divide(whole: Split, seed: int) -> tuple[tuple[Split, Split, Split], str]:
+    """Train, valid and test (80, 10 and 10 % at random), and the note that says so if the set is too small for that."""
+    n = len(whole)
+    if n <= SMALL:
+        return (whole, whole, whole), _unsplit(n)
+    valid, test = (round(share * n) for share in SHARES)
+    order = _order(n, seed, "split")
+    cuts = torch.split(order, [n - valid - test, valid, test])
+    train, valid_split, test_split = (whole.take(cut.sort().values) for cut in cuts)
+    return (train, valid_split, test_split), ""
+
+
+def assemble(
+    name: str,
+    domain: Domain,
+    parts: Split | Sequence[Split],
+    *,
+    seed: int = 0,
+    label_names: Sequence[str] = (),
+    note: str = "",
+    **more: Any,
+) -> Dataset:
+    """A data set from one split, divided at random, or from three. One label only is no label.
+
+    Raises:
+        DataError: if there are no data.
+    """
+    if isinstance(parts, Split):
+        parts, small = divide(parts, seed)
+        note = _joined(note, small)
+    train, valid, test = parts
+    if not len(train) or not len(test):
+        raise DataError(f"{name} holds no data.", got=f"{len(train)} for training, {len(test)} for testing")
+    labelled = train.y is not None and len(label_names) > 1
+    if not labelled:
+        same = train is test
+        train, valid, test = (replace(part, y=None) for part in (train, valid, test))
+        valid, test = (train, train) if same else (valid, test)
+    given = Discrete((), len(label_names)) if labelled else None
+    names = tuple(map(str, label_names))
+    return Dataset(name, domain, train, valid, test, given, names, note=note, **more)
+
+
+def stored(x: Tensor, domain: Domain, name: str = "x") -> Tensor:
+    """The data as they are kept: uint8 up to 256 levels and int64 above, float32 reals, float64 tables.
+
+    Raises:
+        ShapeError: if a datum has another shape.
+        RangeError: if a value lies outside the domain or its storage.
+    """
+    dtype = _storage(domain)
+    full = isinstance(domain, Discrete) and domain.levels == 256 and x.dtype == torch.uint8
+    for start in range(0, len(x), 2**14) if not full else ():
+        domain.check(x[start : start + 2**14], f"{name}[{start}:{start + 2**14}]")
+    kept = x.to(dtype).contiguous()
+    if dtype == torch.float32 and not bool(kept.isfinite().all()):
+        raise RangeError(f"{name} holds values beyond single precision.", got=float(x.abs().max()))
+    return kept + 0.0 if kept.is_floating_point() else kept  # one zero: -0.0 has other bytes
+
+
+def _storage(domain: Domain) -> torch.dtype:
+    if isinstance(domain, Discrete):
+        return torch.uint8 if domain.levels <= 256 else torch.int64
+    return torch.float64 if isinstance(domain, Table) else torch.float32

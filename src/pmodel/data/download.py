@@ -1,0 +1,118 @@
+"""Fetching a file over the network: checked against its hash before it gets its name, or not kept at all."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..errors import DataError
+from .idx import sha256_of
+
+__all__ = ["Remote", "fetch"]
+
+BLOCK = 2**16
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file that can be fetched.
+
+    Args:
+        name: Its name on this machine.
+        sha256: The hash of its content, unpacked if it is gzip: mirrors pack the same content differently.
+        size: The length of that content in bytes.
+        urls: Where it lies, tried in this order.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    urls: tuple[str, ...]
+
+
+def fetch(remote: Remote, folder: Path, *, timeout: float = 30) -> Path:
+    """Download into a folder. The file appears there whole and checked, or not at all.
+
+    Raises:
+        DataError: if no mirror gives the right content; the message says what each one gave.
+        OSError: if the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for url in remote.urls:
+        try:
+            return _from(url, remote, folder, timeout)
+        except (DataError, http.client.HTTPException, _NetworkError) as error:
+            failures.append(f"{url}: {' '.join(str(error).split())}")
+    raise DataError(
+        f"{remote.name} could not be downloaded.",
+        got="; ".join(failures),
+        hint=f"check the network, or put the file into {folder} yourself",
+    )
+
+
+class _NetworkError(Exception):
+    """The mirror failed, not this machine's disk: both are OSError to urllib."""
+
+
+def _from(url: str, remote: Remote, folder: Path, timeout: float) -> Path:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part", delete=False) as file:
+        partial = Path(file.name)
+        try:
+            for block in _blocks(url, remote, timeout):
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+            found = sha256_of(partial, limit=remote.size)
+            if found != remote.sha256:
+                raise DataError(f"the content has SHA-256 {found}, not {remote.sha256}")
+            file.close()  # Windows renames no open file
+            return partial.replace(folder / remote.name)
+        finally:
+            file.close()
+            partial.unlink(missing_ok=True)
+
+
+def _blocks(url: str, remote: Remote, timeout: float) -> Iterator[bytes]:
+    if urlsplit(url).scheme not in ("https", "http"):  # the hash guards the content either way
+        raise DataError("only http and https are fetched", got=url)
+    received, declared = 0, 0
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as answer:  # noqa: S310
+            declared = int(answer.headers.get("Content-Length") or 0)
+            with _progress(remote.name, declared) as advance:
+                while block := answer.read(BLOCK):
+                    received += len(block)
+                    if received > remote.size + BLOCK:
+                        raise DataError(f"the answer is longer than the {remote.size} bytes of the file")
+                    advance(len(block))
+                    yield block
+    except (OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise _NetworkError(str(error) or type(error).__name__) from error
+    if declared and received < declared:
+        raise _NetworkError(f"the connection ended after {received} of {declared} bytes")
+
+
+@contextmanager
+def _progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, and nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=total or None)
+        yield lambda n: bar.advance(task, n)
