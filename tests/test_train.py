@@ -258,7 +258,7 @@ def test_a_run_folder_holds_everything(tmp_path):
     assert record["data"]["n"] == 10
     assert record["result"]["reason"] == "finished"
     lines = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["started", "iterated", "finished"]
+    assert [line["event"] for line in lines] == ["started", "iterated", "sampled", "finished"]
     loaded = pmodel.load(tmp_path / "run")
     faces = torch.arange(6)[:, None]
     assert torch.equal(loaded.log_prob(faces), model.log_prob(faces))

@@ -23,8 +23,8 @@ __all__ = ["train"]
 
 REPORTS = 200
 """Gradient events in a run, about."""
-PICTURES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
-"""The points of training at which the model is sampled."""
+PICTURES = (0.05, 0.1, 0.25, 0.5, 0.75)
+"""The points of training at which the model is sampled, and at its end."""
 SHOWN = 36
 """Samples in a picture."""
 SUBSET = 20_000
@@ -72,6 +72,7 @@ def train(model: Model, data: Dataset, plan: Plan) -> Iterator[Event]:
             else:
                 yield event
     model.eval()
+    yield from _picture(model, plan, 1.0)
     yield last
 
 
@@ -102,7 +103,7 @@ def _descend(model: Model, batches: Batches, plan: Plan, began: float, last: Fin
             means = {name: float(torch.stack(values).mean()) for name, values in sums.items()}
             yield Stepped(done, plan.steps, means, done * stepper.draws * batches.size, seconds)
             sums.clear()
-        if done in pictures[:-1]:
+        if done in pictures and not plan.iterations:  # codes have no density before its turn comes
             with stepper.average.applied() if stepper.average else nullcontext():
                 yield from _picture(model, plan, done / plan.steps)
         if plan.budget is not None and seconds > PATIENCE * plan.budget:
@@ -110,13 +111,12 @@ def _descend(model: Model, batches: Batches, plan: Plan, began: float, last: Fin
             break
     if stepper.average is not None:
         stepper.average.swap()
-    yield from _picture(model, plan, 1.0)
     yield Finished(reason, done, 0, done * stepper.draws * batches.size, time.perf_counter() - began)
 
 
 def _picture(model: Any, plan: Plan, progress: float) -> Iterator[Event]:
     """A few samples of the model as it is, from the same noise each time."""
-    if "statistics" not in model.learns and model.can("sample"):
+    if model.can("sample"):
         yield Sampled(progress, model.sample(SHOWN, generator=derive(plan.seed, "picture")))
 
 
