@@ -1,0 +1,60 @@
+"""HTML that is safe by construction: every text is escaped, because only ``element`` makes markup."""
+
+from __future__ import annotations
+
+import html
+from base64 import b64encode
+from typing import final
+
+__all__ = ["Markup", "document", "element", "image_uri", "joined"]
+
+VOID = frozenset({"br", "img", "line", "meta", "polyline", "rect"})
+
+
+@final
+class Markup(str):
+    """Text that is markup already."""
+
+    __slots__ = ()
+
+
+def element(tag: str, /, *children: object, **attributes: object) -> Markup:
+    """An element of HTML or SVG. Children and attributes are escaped unless they are ``Markup``; None is left out.
+
+    An attribute's trailing underscore is dropped (``class_``), and other underscores become hyphens (``data_label``).
+    """
+    pairs = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    if tag in VOID:
+        return Markup(f"<{tag}{pairs}>" if tag in ("br", "img", "meta") else f"<{tag}{pairs}/>")
+    return Markup(f"<{tag}{pairs}>{joined(*children)}</{tag}>")
+
+
+def joined(*children: object) -> Markup:
+    """Children one after another, each escaped unless it is ``Markup``."""
+    texts = (c if isinstance(c, Markup) else html.escape(str(c)) for c in children if c is not None)
+    return Markup("".join(texts))
+
+
+def image_uri(png: bytes) -> str:
+    """A PNG as a data address: the page needs no other file."""
+    return f"data:image/png;base64,{b64encode(png).decode()}"
+
+
+def document(title: str, style: str, *body: object) -> str:
+    """A whole page that may load nothing and run nothing: a policy in its head says so to the browser."""
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", title),
+        element("style", Markup(style)),
+    )
+    page = element("html", head, "\n", element("body", element("main", *body)), lang="en")
+    return f"<!doctype html>\n{page}\n"

@@ -1,0 +1,204 @@
+"""``report.json``: the numbers of a comparison, and what follows from them.
+
+::
+
+    {"schema", "written", "versions", "machine", "data", "protocol", "judge",
+     "models": [{"name", "options", "label", "seeds": [{"seed", "run", "error", …}], "likelihood", "metrics", "speed",
+                 "parameters", "health", "run", "error", "place": {"likelihood", "fid"}}],
+     "order": {"likelihood": [verdict], "fid": [verdict]}, "commands"}
+
+A likelihood, or any other number of a model with several seeds, is the mean over them; ``seeds`` holds each.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .. import __version__
+from ..data import Dataset
+from ..metrics import Candidate, Judge, Verdict, bits_per_dim_json, compare_likelihoods
+from ..metrics.likelihood import NORMAL_99, places, student
+
+if TYPE_CHECKING:
+    from ..comparison import Outcome
+    from ..evaluation import Bench
+
+__all__ = ["SCHEMA", "data_json", "origin", "summary"]
+
+SCHEMA = "pmodel.report/1"
+
+
+def summary(data: Dataset, bench: Bench, shared: Mapping[str, Any], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Everything that a comparison found.
+
+    Args:
+        data: The data set.
+        bench: What all models were measured on.
+        shared: The settings that all runs share.
+        outcomes: What became of each run; those of one model follow one another.
+    """
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(outcome.job.entry.label, []).append(outcome)
+    candidates = [c for label, group in groups.items() if (c := _candidate(label, group, bench)) is not None]
+    models = [_model(label, group, candidates, data) for label, group in groups.items()]
+    order = {
+        "likelihood": [compare_likelihoods(a, b) for a, b in combinations(candidates, 2)],
+        "fid": _distances(models),
+    }
+    ranked = {
+        "likelihood": [c.name for c in candidates if c.kind != "estimate"],
+        "fid": [m["label"] for m in models if m["metrics"].get("fid")],
+    }
+    for column, verdicts in order.items():
+        found = places(verdicts, ranked[column])
+        for model in models:
+            place = found.get(model["label"])
+            model["place"][column] = None if place is None else {"best": place[0], "worst": place[1]}
+    return {
+        "schema": SCHEMA,
+        **origin(),
+        "data": data_json(data) | {"truth": bench.truth()},
+        "protocol": {**bench.protocol, **{k: v for k, v in shared.items() if k != "data"}, "seeds": _seeds(outcomes)},
+        "judge": bench.extractor.record if isinstance(bench.extractor, Judge) else None,
+        "models": models,
+        "order": {column: [verdict.to_json() for verdict in verdicts] for column, verdicts in order.items()},
+        "commands": [_command(data, shared, list(groups), _seeds(outcomes), bench)],
+    }
+
+
+def origin() -> dict[str, Any]:
+    """When, with what and on what a report was written."""
+    return {
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"pmodel": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "machine": {"system": platform.system(), "processor": platform.machine(), "threads": torch.get_num_threads()},
+    }
+
+
+def data_json(data: Dataset) -> dict[str, Any]:
+    """The facts of a data set."""
+    return {
+        "name": data.name,
+        "source": data.source,
+        "hash": data.hash,
+        "note": data.note,
+        "domain": data.domain.to_json(),
+        "sizes": {name: len(split) for name, split in data.splits.items()},
+        "labels": list(data.label_names),
+    }
+
+
+def _seeds(outcomes: Sequence[Outcome]) -> list[int]:
+    return sorted({outcome.job.seed for outcome in outcomes})
+
+
+def _candidate(label: str, group: Sequence[Outcome], bench: Bench) -> Candidate | None:
+    scored = tuple(o.evaluation.scored for o in group if o.evaluation is not None and o.evaluation.scored is not None)
+    return Candidate(label, bench.measure, scored) if scored else None
+
+
+def _model(label: str, group: Sequence[Outcome], candidates: Sequence[Candidate], data: Dataset) -> dict[str, Any]:
+    """One row of the comparison."""
+    whole = [o for o in group if o.evaluation is not None]
+    found = [o.evaluation.to_json() for o in whole if o.evaluation is not None]
+    candidate = next((c for c in candidates if c.name == label), None)
+    likelihood = None if candidate is None else candidate.to_json()
+    metrics: dict[str, Any] = {}
+    if likelihood is not None and data.domain.measure == "mass":
+        metrics["bits_per_dim"] = bits_per_dim_json(likelihood, data.domain.entries)
+    for name in ("fid", "judge"):
+        values = [e["metrics"][name] for e in found if name in e["metrics"]]
+        if values:
+            metrics[name] = _over_seeds(values)
+    names = dict.fromkeys(sentence for e in found for sentence in e["health"])
+    return {
+        "name": group[0].job.entry.name,
+        "label": label,
+        "options": group[0].job.entry.spelling,
+        "seeds": [_seed(o) for o in group],
+        "likelihood": likelihood,
+        "metrics": metrics,
+        "speed": _means([e["speed"] for e in found]),
+        "parameters": found[0]["parameters"] if found else None,
+        "health": list(names),
+        "run": _run(whole[0]) if whole else None,
+        "error": next((o.error for o in group if o.error), None),
+        "place": {},
+    }
+
+
+def _run(outcome: Outcome) -> str:
+    """The run folder, seen from the report's."""
+    return f"runs/{outcome.job.folder.name}"
+
+
+def _seed(outcome: Outcome) -> dict[str, Any]:
+    evaluation = {} if outcome.evaluation is None else outcome.evaluation.to_json()
+    run = None if outcome.evaluation is None else _run(outcome)
+    return {"seed": outcome.job.seed, "run": run, "error": outcome.error or None, **evaluation}
+
+
+def _over_seeds(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A metric's mean over the seeds; its error covers the samples and the seeds. The rest is the first seed's."""
+    numbers = torch.tensor([v["value"] for v in values], dtype=torch.float64)
+    k = len(values)
+    own = [v["stderr"] for v in values if v["stderr"] is not None]
+    inner = math.sqrt(sum(e * e for e in own)) / k if own else None
+    between = float(numbers.std()) / math.sqrt(k) if k > 1 else 0.0
+    stderr = None if inner is None and k < 2 else math.hypot(inner or 0.0, between)
+    return {**values[0], "value": float(numbers.mean()), "stderr": stderr, "seeds": k, "seed_stderr": between}
+
+
+def _means(speeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over the seeds of every number that all of them have."""
+    first = speeds[0] if speeds else {}
+    shared = [name for name in first if all(isinstance(s.get(name), int | float) for s in speeds)]
+    return {name: sum(s[name] for s in speeds) / len(speeds) if len(speeds) > 1 else first[name] for name in shared}
+
+
+def _distances(models: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+    """Which of two distances is the smaller one, if their intervals say so."""
+    with_fid = [(m["label"], m["metrics"]["fid"]) for m in models if "fid" in m["metrics"]]
+    return [_nearer(*a, *b) for a, b in combinations(with_fid, 2)]
+
+
+def _nearer(first: str, a: Mapping[str, Any], second: str, b: Mapping[str, Any]) -> Verdict:
+    difference = b["value"] - a["value"]  # positive where the first is nearer
+    if a["stderr"] is None or b["stderr"] is None:
+        return Verdict(first, second, "undecided", difference, None, "too few samples for a standard error")
+    half = math.hypot(_half(a), _half(b))
+    interval = (difference - half, difference + half)
+    if interval[0] > 0:
+        return Verdict(first, second, "first", difference, interval, "the interval of the difference excludes zero")
+    if interval[1] < 0:
+        return Verdict(first, second, "second", difference, interval, "the interval of the difference excludes zero")
+    return Verdict(first, second, "undecided", difference, interval, "the interval of the difference holds zero")
+
+
+def _half(metric: Mapping[str, Any]) -> float:
+    """Half of a 99 % interval, wider where the error comes from few seeds."""
+    quantile: Callable[[int], float] = student
+    seeds = metric["seeds"]
+    return float(metric["stderr"]) * (quantile(seeds - 1) if seeds > 1 and metric["seed_stderr"] else NORMAL_99)
+
+
+def _command(
+    data: Dataset, shared: Mapping[str, Any], labels: Sequence[str], seeds: Sequence[int], bench: Bench
+) -> str:
+    """The command that makes this comparison again."""
+    words = ["pmodel", "compare", *labels, "--data", data.source or data.name]
+    words += ["--budget", f"{shared['budget']:g}s"] if shared["budget"] is not None else []
+    words += ["--steps", str(shared["steps"])] if shared["steps"] is not None else []
+    words += ["--size", shared["size"]] if shared["size"] != "base" else []
+    words += ["--seeds", str(len(seeds))] if len(seeds) > 1 else []
+    words += ["-n", str(bench.n)] if bench.n != 2000 else []
+    return shlex.join([*words, "--out", "comparison"])
