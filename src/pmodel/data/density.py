@@ -249,7 +249,7 @@ class Cells(KnownDensity):
         self.inside = inside
         self.corner = torch.tensor(corner, dtype=torch.float64)
         self.side = side
-        self.spacing = side / 2
+        self.spacing = side / max(1, 256 // max(inside.shape))
         top = [low + side * count for low, count in zip(corner, inside.shape, strict=True)]
         self.box = ((corner[0], top[0]), (corner[1], top[1]))
         self.cells = inside.nonzero()

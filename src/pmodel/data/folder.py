@@ -123,7 +123,7 @@ def _refuse(path: Path, damaged: Mapping[Path, str], total: int, corrupt: Corrup
 def _require_one_size(path: Path, sizes: Mapping[Path, tuple[int, int]], reader: Reader) -> None:
     found = Counter(sizes.values())
     if reader.size is None and len(found) > 1:
-        examples = {size: file for file, size in reversed(sizes.items())}
+        examples = {size: file for file, size in reversed(list(sizes.items()))}
         listed = [f"{h}×{w} ({n}, such as {_some(path, [examples[h, w]])})" for (h, w), n in found.most_common(4)]
         got = f"{len(found)} sizes: {', '.join(listed)}"
         raise DataError(f"The pictures in {path} differ in height×width.", got=got, hint="pass size=, such as size=32")
