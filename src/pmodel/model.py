@@ -96,6 +96,11 @@ class Model(nn.Module, ABC):
             return None
         return f"it takes {' or '.join(kind.__name__.lower() for kind in cls.natives)} data"
 
+    @classmethod
+    def suits(cls, domain: Domain, options: Mapping[str, Any]) -> bool:
+        """Whether a model with these options takes data of a domain that it does not refuse as they are, without a wrapper."""
+        return True
+
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Set what must be known from the data before learning starts, such as a scale. The default needs nothing.
 
@@ -176,7 +181,7 @@ class Model(nn.Module, ABC):
         if self.given is None:
             raise BadInput("This model is unconditional: it takes no given.", got=given, hint="fit it conditional=true")
         if isinstance(given, int) or (isinstance(given, Tensor) and given.ndim == 0):
-            given = torch.full((n,), int(given))
+            given = torch.full((n,), given if isinstance(given, int) else given.item())
         checked = self.given.check(given, "given").to(self.device)
         if len(checked) != n:
             raise ShapeError("given must have one condition for each datum.", got=f"{len(checked)} for {n} data")

@@ -1,0 +1,115 @@
+"""The cases that models are tried on: small domains, with and without a label, and data with structure to learn.
+
+They are few and cover pairs of properties (discrete or real, one entry or many, vector or image, labelled or not, complete or
+with missing values), because errors sit in single properties and in pairs of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Generator, Tensor
+
+from ..domain import Column, Discrete, Domain, Real, Table
+from ..learning import Batch
+
+__all__ = ["CASES", "FREQUENCIES", "Case", "toy"]
+
+LABEL = Discrete((), levels=3)
+FREQUENCIES = (0.5, 0.3, 0.2)
+"""How often each label occurs in the toy data: unequal, so that a marginal with equal weights is found out."""
+MISSING = 0.2
+"""The part of the values that is missing in a column that declares it."""
+
+
+@final
+@dataclass(frozen=True)
+class Case:
+    """A domain, and a condition or none.
+
+    Args:
+        name: What reports call it.
+        domain: What one datum is.
+        given: The domain of the label, or None.
+    """
+
+    name: str
+    domain: Domain
+    given: Discrete | None = None
+
+
+_REAL = Column("length")
+_ROUNDED = Column("height", "stepped", step=0.5)
+_CATEGORY = Column("colour", "category", categories=("red", "green", "blue"))
+_GAPPY = Column("weight", missing=True)
+
+CASES: tuple[Case, ...] = (
+    Case("die", Discrete((1,), 6)),
+    Case("die, given a label", Discrete((1,), 6), LABEL),
+    Case("bits", Discrete((2,), 2)),
+    Case("bits, given a label", Discrete((2,), 2), LABEL),
+    Case("4x4 bits", Discrete((1, 4, 4), 2)),
+    Case("4x4 levels, given a label", Discrete((1, 4, 4), 17), LABEL),
+    Case("8x8 levels", Discrete((1, 8, 8), 17)),
+    Case("8x8 bits, given a label", Discrete((1, 8, 8), 2), LABEL),
+    Case("line", Real((1,))),
+    Case("plane", Real((2,))),
+    Case("plane, given a label", Real((2,)), LABEL),
+    Case("rounded", Table((_ROUNDED,))),
+    Case("real and category", Table((_REAL, _CATEGORY))),
+    Case("mixed table", Table((_REAL, _ROUNDED, _CATEGORY, _GAPPY))),
+    Case("mixed table, given a label", Table((_GAPPY, _CATEGORY)), LABEL),
+)
+
+
+def toy(domain: Domain, given: Domain | None, n: int, generator: Generator, *, complete: bool = False) -> Batch:
+    """Data with structure: correlated, skewed, in units far from standard, and different for each label.
+
+    A hidden normal factor and a label shift every entry; the result is squashed into the domain.
+
+    Args:
+        domain: What one datum is.
+        given: The domain of the label, or None.
+        n: How many.
+        generator: Of the draws.
+        complete: Leave no value missing, even where the domain allows it.
+    """
+    entries = torch.arange(domain.entries, dtype=torch.float64)
+    labels = None
+    t = 0.6 * torch.randn(n, 1, generator=generator, dtype=torch.float64) + 0.5 * (entries % 3 - 1)
+    t = t + 0.8 * torch.randn(n, domain.entries, generator=generator, dtype=torch.float64)
+    if isinstance(given, Discrete):
+        weights = torch.tensor(FREQUENCIES[: given.levels]) if given.levels <= 3 else torch.ones(given.levels)
+        labels = torch.multinomial(weights, n, replacement=True, generator=generator)
+        t = t + 1.5 * (labels.unsqueeze(1) - (given.levels - 1) / 2) * (1 - 2 * (entries % 2))
+    x = _squashed(t, domain).reshape(n, *domain.shape)
+    if isinstance(domain, Table) and not complete:
+        gaps = torch.tensor([MISSING if column.missing else 0.0 for column in domain.columns])
+        x[torch.rand(x.shape, generator=generator) < gaps] = torch.nan
+    observed = ~x.isnan()
+    return Batch(domain.check(x), labels, None if bool(observed.all()) else observed)
+
+
+def _squashed(t: Tensor, domain: Domain) -> Tensor:
+    """The hidden variable as values of the domain, entry by entry."""
+    if isinstance(domain, Discrete):
+        return _levels(t, domain.levels)
+    if not isinstance(domain, Table):
+        return 30 + 5 * t
+    columns = []
+    for value, column in zip(t.unbind(1), domain.columns, strict=True):
+        if column.kind == "category":
+            columns.append(_levels(value, len(column.categories)))
+        else:
+            columns.append(
+                ((30 + 5 * value) / (column.step or 1)).round() * column.step if column.step else 30 + 5 * value
+            )
+    return torch.stack(columns, 1)
+
+
+def _levels(t: Tensor, levels: int) -> Tensor:
+    """Skewed levels: low ones are common."""
+    share: Tensor = torch.special.ndtr(t).square()
+    return (share * levels).floor().clamp(max=levels - 1)

@@ -1,0 +1,15 @@
+"""All laws, by what they are about."""
+
+from . import bounds, contract, learning, parts, refusals, sampling, scoring
+
+__all__ = ["LAWS"]
+
+LAWS = (
+    *contract.LAWS,
+    *refusals.LAWS,
+    *sampling.LAWS,
+    *scoring.LAWS,
+    *bounds.LAWS,
+    *parts.LAWS,
+    *learning.LAWS,
+)

@@ -1,0 +1,122 @@
+"""Laws for models whose likelihood is a bound, and for models with a latent code."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...domain import Discrete
+from ...randomness import generator
+from ...wrappers import Dequantised
+from ..check import require
+from ..law import Law, can
+from ..measure import Z
+from ..subject import Subject
+
+__all__ = ["LAWS"]
+
+DRAWS = 32
+
+
+def bounds_combine_their_draws(subject: Subject) -> None:
+    """The bound is the mean of its draws, the score the logarithm of their mean weight; its groups lie below the whole."""
+    model, data = subject.fitted, subject.held_out
+    x, given = data.x[:16], None if data.given is None else data.given[:16]
+    noise = generator(0, "draws")
+    draws = torch.stack([model.score(x, given=given, effort=1, generator=noise).values for _ in range(DRAWS)])
+    elbo = model.elbo(x, given=given, effort=DRAWS, generator=generator(0, "draws"))
+    _close(elbo.values, draws.mean(0), "The evidence lower bound is not the mean of its draws.")
+    _close(elbo.mc_stderr, draws.std(0) / DRAWS**0.5, "The bound's error is not that of a mean of its draws.")
+    score = model.score(x, given=given, effort=DRAWS, generator=generator(0, "draws"))
+    _close(score.values, _log_mean_exp(draws), "The score is not the logarithm of the mean weight of its draws.")
+    noise = generator(0, "draws")
+    for groups in (8, 2):  # disjoint groups of the same draws
+        noise.manual_seed(generator(0, "draws").initial_seed())
+        parts = [model.score(x, given=given, effort=DRAWS // groups, generator=noise).values for _ in range(groups)]
+        lower = torch.stack(parts).mean(0)
+        rises = bool((lower <= score.values + 1e-6 * (1 + score.values.abs())).all())
+        require(rises, f"The mean over {groups} groups of draws lies above the score of all of them.")
+
+
+def bounds_are_below_the_mass(subject: Subject) -> None:
+    """A dequantised bound lies below the exact mass, the integral over the cell, and rises to it with more draws."""
+    model = subject.fitted
+    states = torch.cartesian_prod(*[torch.arange(subject.domain.levels)] * subject.domain.entries)  # type: ignore[attr-defined]
+    x = states.reshape(-1, *subject.domain.shape)
+    exact = _cells(model, x)
+    elbo = model.elbo(x, effort=256)
+    above = elbo.values - exact - (Z + 1) * elbo.mc_stderr - 1e-4
+    require(bool((above <= 0).all()), "The evidence lower bound lies above the exact log-mass.", got=float(above.max()))
+    p, stderr = subject.weigh(x, None, 4096)
+    gap = (p - exact.exp()).abs() - (Z + 1) * stderr - 1e-3 * exact.exp()
+    require(bool((gap <= 0).all()), "The mean weight is not the exact mass.", got=float(gap.max()))
+
+
+def _cells(model: Dequantised, x: Tensor) -> Tensor:
+    """Log of the integral of the inner density over the unit cell of each state, by the midpoint rule."""
+    points = (torch.arange(64, dtype=torch.float64) + 0.5) / 64 - 0.5
+    shifts = torch.cartesian_prod(*[points] * model.domain.entries).reshape(-1, 1, *model.domain.shape)
+    y = (x.double() + shifts).flatten(0, 1)
+    return _log_mean_exp(model.model.log_prob(y).reshape(len(shifts), len(x)))
+
+
+def codes_and_data_have_their_shapes(subject: Subject) -> None:
+    """Encoding answers with a distribution of codes, decoding with one of data, a row for each datum."""
+    model, data = subject.fitted, subject.held_out
+    for n in (0, 1, 5):
+        x, given = data.x[:n], None if data.given is None else data.given[:n]
+        q = model.encode(x, given=given)
+        z = q.sample(generator(0, "codes"))
+        require(z.shape == q.mean.shape and len(z) == n, "Codes and their mean differ in shape.", got=tuple(z.shape))
+        require(tuple(q.log_prob(z).shape) == (n,), "A code's log-probability is not one number a datum.")
+        p = model.decode(z, given=given)
+        mean, x_new = p.mean, p.sample(generator(1, "codes"))
+        require(
+            tuple(mean.shape) == (n, *subject.domain.shape), "The decoded mean has the wrong shape.", got=mean.shape
+        )
+        checked = subject.domain.check(x_new)
+        require(
+            bool(torch.equal(checked, x_new)) and checked.dtype == x_new.dtype, "A decoded datum is not of the domain."
+        )
+        require(tuple(p.log_prob(x).shape) == (n,), "A decoded log-probability is not one number a datum.")
+        require(not z.requires_grad and not mean.requires_grad, "Codes or decoded data carry a gradient.")
+
+
+def codes_tell_the_data_apart(subject: Subject) -> None:
+    """Different data have different codes, and the code is each datum's own."""
+    data = subject.held_out
+    x, given = data.x[:8], None if data.given is None else data.given[:8]
+    codes = subject.fitted.encode(x, given=given).mean
+    require(bool((codes.std(0) > 0).any()), "All data have one code.", got=codes)
+    alone = [
+        subject.fitted.encode(x[i : i + 1], given=None if given is None else given[i : i + 1]).mean for i in range(8)
+    ]
+    _close(torch.cat(alone), codes, "A datum's code depends on the batch.", tolerance=1e-4)
+
+
+def _close(found: Tensor, expected: Tensor, problem: str, *, tolerance: float = 1e-6) -> None:
+    same = torch.allclose(found, expected, rtol=tolerance, atol=tolerance)
+    require(same, problem, got=f"{float((found - expected).abs().max()):.3g} apart")
+
+
+def _log_mean_exp(draws: Tensor) -> Tensor:
+    return torch.logsumexp(draws, 0) - torch.tensor(float(len(draws)), dtype=draws.dtype).log()
+
+
+def _integrable(subject: Subject) -> bool:
+    """Whether the exact mass behind a dequantised bound is an integral over at most two entries."""
+    model = subject.blank
+    return (
+        isinstance(model, Dequantised)
+        and isinstance(subject.domain, Discrete)
+        and subject.domain.entries <= 2
+        and bool(model.model.can("log_prob"))
+    )
+
+
+LAWS = (
+    Law(bounds_combine_their_draws, can("elbo")),
+    Law(bounds_are_below_the_mass, _integrable),
+    Law(codes_and_data_have_their_shapes, can("encode")),
+    Law(codes_tell_the_data_apart, can("encode")),
+)

@@ -1,0 +1,203 @@
+"""The model under test: how to make it, its toy data, and what is learned and computed once for all laws."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from ..catalogue import Row
+from ..domain import Discrete, Domain, Real
+from ..learning import Batch
+from ..model import Model
+from ..randomness import forked, generator
+from ..wrappers import ByClass, Dequantised, Wrapper
+from .cases import Case, toy
+from .fitting import learn
+from .measure import Masses, Nodes, grid, is_small
+
+__all__ = ["Subject", "core_of"]
+
+TRAINING = 1024
+"""Toy data that a model learns from."""
+SAMPLES = 65_536
+"""Samples in a statistical test."""
+NODES = {"exact": {1: 20_000, 2: 501}, "lower_bound": {1: 400, 2: 61}, "estimate": {1: 400, 2: 61}}
+"""Cells on a real axis, by the kind of likelihood and the number of entries."""
+DRAWS = 200_000
+"""Draws that one sum over a bound may take."""
+EFFORT = 16
+"""Draws that are taken one after another."""
+
+
+@final
+class Subject:
+    """A model in one case.
+
+    Laws may do with ``fresh()`` and ``copied()`` what they like; ``blank`` and ``fitted`` are shared and must not change.
+
+    Args:
+        case: The domain and condition.
+        create: Makes the untrained model.
+        row: Its row of the catalogue, if that is where it came from.
+    """
+
+    def __init__(self, case: Case, create: Callable[[], Model], row: Row | None = None) -> None:
+        self.case = case
+        self.create = create
+        self.row = row
+        self._masses: dict[int | None, Masses] = {}
+
+    @property
+    def domain(self) -> Domain:
+        """What one datum is."""
+        return self.case.domain
+
+    def fresh(self) -> Any:
+        """An untrained instance, the same each time."""
+        with forked(0, "conformance"):
+            return self.create()
+
+    def copied(self) -> Any:
+        """A copy of the trained instance."""
+        return copy.deepcopy(self.fitted)
+
+    @cached_property
+    def blank(self) -> Any:
+        """The untrained instance."""
+        return self.fresh()
+
+    @cached_property
+    def data(self) -> Batch:
+        """Toy training data; with missing values where the domain and the model allow them."""
+        complete = not self.blank.can("marginalise")
+        return toy(self.domain, self.blank.given, TRAINING, generator(0, "conformance"), complete=complete)
+
+    @cached_property
+    def held_out(self) -> Batch:
+        """A few more, complete."""
+        return toy(self.domain, self.blank.given, 64, generator(1, "conformance"), complete=True)
+
+    @cached_property
+    def fitted(self) -> Any:
+        """The instance after a little training."""
+        return learn(self.fresh(), self.data)
+
+    @property
+    def labels(self) -> tuple[int | None, ...]:
+        """Every label, or None alone."""
+        given = self.blank.given
+        return tuple(range(given.levels)) if isinstance(given, Discrete) else (None,)
+
+    @property
+    def exact(self) -> bool:
+        """Whether its likelihood is exact."""
+        return bool(self.blank.can("log_prob"))
+
+    @property
+    def dequantised(self) -> bool:
+        """Whether a wrapper adds noise to the data."""
+        return any(isinstance(part, Dequantised) for part in _around(self.blank))
+
+    @property
+    def clamped(self) -> bool:
+        """Whether its samples are clamped into a range that its density leaves: the sum over the range is then below one."""
+        return self.dequantised and not isinstance(self.domain, Real)
+
+    @cached_property
+    def nodes(self) -> Nodes:
+        """Nodes over the whole domain, where it is small: around the data and the model's own samples."""
+        cells = NODES[self.fitted.kind][self.real_axes]
+        entries = tuple(range(self.domain.entries))
+        return grid(self.domain, self.around, entries, cells, generator(2, "conformance"))
+
+    @cached_property
+    def around(self) -> Tensor:
+        """Data and the model's own samples: where its probability is."""
+        return torch.cat([self.held_out.x, self.fitted.sample(4096, generator=0).to(self.held_out.x.dtype)])
+
+    def along(self, datum: Tensor, entry: int, cells: int) -> Nodes:
+        """Nodes along one entry through one datum, ``(1, *shape)``."""
+        around = torch.cat([datum.to(self.around.dtype), self.around])
+        return grid(self.domain, around, (entry,), cells, generator(3, "conformance", entry))
+
+    @property
+    def learned(self) -> bool:
+        """Whether there was anything to learn: a uniform box of discrete data has neither statistics nor tensors that move."""
+        if self.blank.learns != ("statistics",):
+            return True
+        names = {name.rpartition(".")[2] for name in self.fitted.statistics(self.data, generator(0, "statistics"))}
+        before = self.fresh().state_dict()
+        after = self.fitted.state_dict().items()
+        moved = [
+            name for name, t in after if not name.endswith("given_frequencies") and not torch.equal(t, before[name])
+        ]
+        return bool(moved) or names != {"n"}
+
+    @property
+    def real_axes(self) -> int:
+        """The number of entries without a spacing, at least 1."""
+        return max(1, int((self.domain.steps == 0).sum()))
+
+    @property
+    def summable(self) -> bool:
+        """Whether its probability can be summed or integrated over its domain."""
+        return is_small(self.domain) and bool(self.blank.can("score")) and bool(self.blank.can("sample"))
+
+    def masses(self, label: int | None) -> Masses:
+        """The probability of every node under a label; under the mixture of all for a conditional model without one."""
+        if label not in self._masses:
+            mixed = label is None and self.blank.given is not None
+            self._masses[label] = self._mixed() if mixed else self._under(label)
+        return self._masses[label]
+
+    def _under(self, label: int | None) -> Masses:
+        p, stderr = self.weigh(self.nodes.x, label, min(1024, max(64, DRAWS // len(self.nodes.x))))
+        return Masses(self.nodes, p, stderr)
+
+    def weigh(self, x: Tensor, label: int | None, draws: int, observed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The probability of each datum and its Monte Carlo error: the mean weight over many draws, or the exact value.
+
+        Args:
+            x: Data, ``(M, *shape)``.
+            label: Of all of them.
+            draws: Draws for each; they are had from copies of the data, which is faster than one after another.
+            observed: The mask of one datum, or None.
+        """
+        if self.exact:
+            p = self.fitted.score(x, given=label, observed=observed).values.exp()
+            return p, torch.zeros_like(p)
+        copies = max(4, draws // EFFORT)
+        many = x.repeat(copies, *[1] * len(self.domain.shape))
+        scores = self.fitted.score(many, given=label, observed=observed, effort=EFFORT, generator=3)
+        weights = scores.values.exp().reshape(copies, len(x))
+        return weights.mean(0), weights.std(0) / copies**0.5
+
+    def _mixed(self) -> Masses:
+        frequencies = self.fitted.given_frequencies
+        parts = [self.masses(label) for label in self.labels]
+        p = torch.stack([part.p for part in parts])
+        stderr = torch.stack([part.stderr for part in parts])
+        return Masses(self.nodes, frequencies @ p, (frequencies.unsqueeze(1) * stderr).square().sum(0).sqrt())
+
+    def sample(self, label: int | None, n: int = SAMPLES) -> Tensor:
+        """Samples under a label."""
+        return self.fitted.sample(n, given=label, generator=4)  # type: ignore[no-any-return]
+
+
+def _around(model: Any) -> list[Any]:
+    """The wrappers around a model from the outside, and the model itself."""
+    found = [model]
+    while isinstance(found[-1], Wrapper | ByClass):
+        inner = found[-1]
+        found.append(inner.models[0] if isinstance(inner, ByClass) else inner.model)
+    return found
+
+
+def core_of(model: Any) -> Any:
+    """The model inside all wrappers."""
+    return _around(model)[-1]
