@@ -149,27 +149,31 @@ class Dataset:
         if self.given is None:
             raise DataError(f"{self.name} has no labels to choose from.", got=f"{self.name}:{labels}")
         chosen = self._resolve(labels)
-        parts = [_keep(split, chosen) for split in self.splits.values()]
-        whole = parts[0] if self.train is self.test else parts[0].joined(*parts[1:])
-        note = self.note
-        if self.train is self.test or len(whole) <= SMALL or not all(map(len, parts)):
-            parts, note = [whole] * 3, _joined(self.note, _unsplit(len(whole)))
-        if not len(whole):
-            raise DataError(f"{self.name} has no data with this label.", got=labels)
-        if len(chosen) == 1:
-            parts = [replace(part, y=None) for part in parts]
+        (train, valid, test), note = self._kept(chosen)
         return replace(
             self,
             name=f"{self.name}:{labels}",
-            train=parts[0],
-            valid=parts[1],
-            test=parts[2],
+            train=train,
+            valid=valid,
+            test=test,
             given=Discrete((), len(chosen)) if len(chosen) > 1 else None,
             label_names=tuple(self.label_names[k] for k in chosen),
             note=note,
             truth=None,
             parent=self.parent or self.source or self.name,
         )
+
+    def _kept(self, chosen: Sequence[int]) -> tuple[tuple[Split, Split, Split], str]:
+        """The splits less the data of other labels, and the note on them."""
+        parts = [_keep(split, chosen) for split in self.splits.values()]
+        unsplit = self.train is self.test
+        whole = parts[0] if unsplit else parts[0].joined(*parts[1:])
+        if not len(whole):
+            raise DataError(f"{self.name} has no data with these labels.", got=[self.label_names[k] for k in chosen])
+        if unsplit or len(whole) <= SMALL or not all(map(len, parts)):
+            before = self.note.replace(_unsplit(len(self.train)), "").removesuffix("; ")
+            return (whole, whole, whole), _joined(before, _unsplit(len(whole)))
+        return (parts[0], parts[1], parts[2]), self.note
 
     def _resolve(self, labels: str) -> list[int]:
         names = [name.casefold() for name in self.label_names]
@@ -192,7 +196,8 @@ def _keep(split: Split, chosen: Sequence[int]) -> Split:
         raise DataError("The data have no labels to choose from.")
     wanted = torch.tensor(chosen)
     mask = torch.isin(labels, wanted)
-    return replace(split.take(mask), y=torch.searchsorted(wanted, labels[mask]))
+    left = torch.searchsorted(wanted, labels[mask]) if len(chosen) > 1 else None
+    return replace(split.take(mask), y=left)
 
 
 def _kind(domain: Domain) -> str:
