@@ -87,7 +87,8 @@ class CategoricalComponents(Components):
         components: K.
         entries: D.
         levels: L.
-        shrinkage: The prior's worth in data, or None for one.
+        shrinkage: The prior's worth in data, or None for half a datum a level: near the best on held-out digits of 17 levels
+            and of 256.
     """
 
     FEW = 32
@@ -98,7 +99,7 @@ class CategoricalComponents(Components):
     def __init__(self, components: int, entries: int, *, levels: int, shrinkage: float | None) -> None:
         super().__init__(components, entries)
         self.levels = levels
-        self.shrinkage = 1.0 if shrinkage is None else shrinkage
+        self.shrinkage = levels / 2 if shrinkage is None else shrinkage
         self.register_buffer("table", torch.full((components, entries, levels), 1 / levels, dtype=torch.float64))
 
     def expectations(self) -> Tensor:
@@ -128,7 +129,7 @@ class CategoricalComponents(Components):
     def sample(self, labels: Tensor, generator: Generator) -> Tensor:
         """Independent levels, int64."""
         x = torch.zeros(len(labels), self.entries, dtype=torch.int64, device=self.table.device)
-        for k in range(self.components):
+        for k in sorted(set(labels.tolist())):
             rows = (labels == k).nonzero()[:, 0]
             x[rows] = torch.multinomial(self.table[k], len(rows), replacement=True, generator=generator).T
         return x

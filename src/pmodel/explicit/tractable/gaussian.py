@@ -33,7 +33,7 @@ class Gaussian(WeightedSum):
         rank: Factors of a lowrank covariance.
         isotropic: Whether lowrank has one noise variance for all entries, as probabilistic PCA has.
         shrinkage: How many data the prior is worth that pulls the covariance towards its diagonal: 0 is maximum likelihood.
-            None: 0 where data are plenty, else as many as there are entries.
+            None: 0 where there are as many data as the covariance has parameters, else a few.
         floor: The least variance, in the units of the data squared (a standardised model's are those of its scale).
 
     Raises:

@@ -8,9 +8,10 @@ All sums are taken about the current means, so that they keep their digits howev
 .. math:: \mu' = \mu + s/n, \qquad
           \Sigma' = \frac{S - s s^\top / n + \nu T}{n + \nu} + \epsilon I
 
-where :math:`T` is the diagonal of the covariance of all the data together. :math:`\nu = 0` is maximum likelihood;
-:math:`\nu > 0` is the maximum of the posterior under an inverse-Wishart prior worth :math:`\nu` data, which shrinks a
-covariance estimated from few data (Fraley and Raftery 2007). :math:`\epsilon` keeps a component from collapsing on a point.
+where :math:`T` is the diagonal of the covariance of all the data together, with a hundredth of its mean added for entries
+that hardly varied. :math:`\nu = 0` is maximum likelihood; :math:`\nu > 0` is the maximum of the posterior under an
+inverse-Wishart prior worth :math:`\nu` data, which shrinks what was estimated from few data (Fraley and Raftery 2007).
+:math:`\epsilon` keeps a component from collapsing on a point.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from .gaussian_kernels import LOG_2PI, DiagonalKernel, MonomialKernel, Whitening
 
 __all__ = ["DenseGaussian", "DiagonalGaussian", "GaussianComponents"]
 
-SCARCE = 5
-"""Below this many data for each entry, a covariance is shrunk unless the user decides."""
+QUIET = 0.01
+"""The part of the mean variance that the prior grants every entry: pixels that were blank in training are not always."""
 TINY = 1e-300
 
 
@@ -39,7 +40,8 @@ class GaussianComponents(Components):
         components: K.
         entries: D.
         floor: The epsilon above, a variance.
-        shrinkage: The prior's worth nu in data, or None: 0 with plenty of data, else as many as a datum has entries.
+        shrinkage: The prior's worth nu in data, or None: 0 where a component has at least as many data as a covariance has
+            parameters, else 3 (a full covariance: D / 8).
     """
 
     means: Tensor
@@ -77,17 +79,23 @@ class GaussianComponents(Components):
         """Set the covariances, where ``move`` is what the means are about to move by and ``target`` is T's diagonal."""
 
     def _pooled(self, sums: Mapping[str, Tensor]) -> Tensor:
-        """T: the variance of each entry over all data, ``(D,)``."""
+        """T's diagonal, ``(D,)``."""
         count, shift = sums["count"], sums["shift"]
         offset = self.means - (count @ self.means + shift.sum(0)) / count.sum()
         total = sums["square"].sum(0) + 2 * (offset * shift).sum(0) + count @ offset.square()
-        return (total / count.sum()).clamp_min(0)
+        variance = (total / count.sum()).clamp_min(0)
+        return variance + QUIET * variance.mean()
 
-    def _worth(self, count: Tensor, enough: float) -> float:
-        """nu: what the user set, else 0 if an average component has ``enough`` data, else D."""
+    def _worth(self, count: Tensor) -> float:
+        """Nu: what the user set, else 0 if an average component has data enough."""
         if self.shrinkage is not None:
             return self.shrinkage
-        return 0.0 if float(count.mean()) >= enough else float(self.entries)
+        enough = self.entries * (self.entries + 3) / 2
+        return 0.0 if float(count.mean()) >= enough else self._prior()
+
+    def _prior(self) -> float:
+        """Nu where data are scarce: near the best on held-out digits, 8 × 8 and 28 × 28."""
+        return 3.0
 
     def _scatter(self, sums: Mapping[str, Tensor], move: Tensor, target: Tensor) -> Tensor:
         """The shrunk covariances, ``(K, D, D)``, or ``(1, D, D)`` from scatters that were added up."""
@@ -95,7 +103,7 @@ class GaussianComponents(Components):
         outer = count[:, None, None] * move[:, :, None] * move[:, None, :]
         if len(scatter) < len(count):
             count, outer = count.sum().reshape(1), outer.sum(0, keepdim=True)
-        worth = self._worth(count, SCARCE * self.entries)
+        worth = self._worth(count)
         scatter = scatter - outer
         scatter.diagonal(dim1=-2, dim2=-1).add_(worth * target)
         return scatter / (count + worth).clamp_min(TINY)[:, None, None]
@@ -199,6 +207,9 @@ class DenseGaussian(GaussianComponents):
         factor = self.scale_tril[0 if self.tied else k]
         return factor @ factor.T
 
+    def _prior(self) -> float:
+        return self.entries / 8
+
     def second_moments(self, scatter: Tensor) -> Sums:
         """All of them, added up where the covariance is shared."""
         return {"scatter": scatter.sum(0, keepdim=True) if self.tied else scatter}
@@ -228,7 +239,7 @@ def _factorised(covariance: Tensor, floor: float) -> Tensor:
         covariance.diagonal(dim1=-2, dim2=-1).add_(torch.where(failed > 0, more, 0.0)[:, None])
         factor, failed = torch.linalg.cholesky_ex(covariance)
         more = 10 * more
-    return factor
+    return factor  # type: ignore[no-any-return]
 
 
 @final
@@ -240,7 +251,7 @@ class DiagonalGaussian(GaussianComponents):
         entries: D.
         spherical: Whether a component has one variance for all entries.
         floor: Added to each variance.
-        shrinkage: The prior's worth in data, or None: then one datum, wherever a component has fewer than five.
+        shrinkage: The prior's worth in data, or None.
     """
 
     variances: Tensor
@@ -266,7 +277,7 @@ class DiagonalGaussian(GaussianComponents):
 
     def _update_covariance(self, sums: Mapping[str, Tensor], move: Tensor, target: Tensor) -> None:
         count = sums["count"]
-        worth = self._worth(count, SCARCE)
+        worth = self._worth(count)
         square = (sums["square"] - count[:, None] * move.square()).clamp_min(0) + worth * target
         variances = square / (count + worth).clamp_min(TINY)[:, None]
         if self.spherical:

@@ -45,7 +45,7 @@ class LowRankKernel(Kernel):
         factor = torch.linalg.cholesky(eye + scaled.mT @ scaled)
         self.projections = torch.linalg.solve_triangular(factor, scaled.mT, upper=False)  # (K, q, D)
         log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) - self.rates.log().sum(-1)
-        self.constant = -log_det - 0.5 * means.shape[1] * LOG_2PI
+        self.constant: Tensor = -log_det - 0.5 * means.shape[1] * LOG_2PI
 
     def features(self, x: Tensor) -> Tensor:
         """The data themselves."""
