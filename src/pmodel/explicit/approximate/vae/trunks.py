@@ -1,0 +1,139 @@
+"""The networks of the autoencoders: convolutions on the side of the picture, perceptrons on the side of the code.
+
+A trunk maps a datum to flat features and back; sides that do not halve evenly are rounded up on the way in and cut on the
+way out, so that pictures of any size keep it. Outputs have ``heads`` numbers for each entry, on the last axis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, NamedTuple, cast
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ....domain import Domain
+
+__all__ = ["Architecture", "Trunk", "perceptron", "trunk"]
+
+Architecture = Literal["dense", "conv", "residual"]
+
+PICTURE = 7
+"""Pictures are halved until neither side is longer than this."""
+
+
+class Trunk(NamedTuple):
+    """The picture's side of encoder and decoder.
+
+    Args:
+        inward: From a batch ``(N, *shape)`` to features that flatten to ``(N, entries)``.
+        features: Flat features of the encoder.
+        expected: Flat features that ``outward`` takes.
+        outward: From ``(N, expected)`` to ``(N, *shape, heads)``.
+    """
+
+    inward: nn.Module
+    features: int
+    expected: int
+    outward: nn.Module
+
+
+def perceptron(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
+    """Linear layers with GELU between them; one linear map if there are no hidden layers."""
+    sides = [inputs, *hidden]
+    parts = [layer for a, b in zip(sides, hidden, strict=False) for layer in (nn.Linear(a, b), nn.GELU())]
+    return nn.Sequential(*parts, nn.Linear(sides[-1], outputs))
+
+
+def trunk(architecture: Architecture, domain: Domain, channels: int, heads: int) -> Trunk:
+    """The trunk of an architecture for data of a domain; ``conv`` and ``residual`` need pictures."""
+    if architecture == "dense":
+        return Trunk(nn.Identity(), domain.entries, domain.entries * heads, _Heads(domain.shape, heads))
+    build = _conv if architecture == "conv" else _residual
+    colours, height, width = domain.shape
+    inward, corner, outward = build(colours, (height, width), channels, heads)
+    features = math.prod(corner)
+    return Trunk(
+        inward, features, features, nn.Sequential(nn.Unflatten(1, corner), outward, _Heads(domain.shape, heads))
+    )
+
+
+Built = tuple[nn.Module, tuple[int, int, int], nn.Module]
+"""The encoder's convolutions, the shape of their answer, and the decoder's."""
+
+
+def _conv(colours: int, size: tuple[int, int], channels: int, heads: int) -> Built:
+    """Four 3×3 convolutions of strides 1, 2, 2, 1, and four transposed ones."""
+    c, wide, half = channels, 2 * channels, _halved(size)
+    inward = nn.Sequential(
+        *(nn.Conv2d(colours, c, 3, 1, 1), nn.ReLU(), nn.Conv2d(c, wide, 3, 2, 1), nn.ReLU()),
+        *(nn.Conv2d(wide, wide, 3, 2, 1), nn.ReLU(), nn.Conv2d(wide, wide, 3, 1, 1), nn.ReLU()),
+    )
+    outward = nn.Sequential(
+        *(nn.ConvTranspose2d(wide, wide, 3, 1, 1), nn.ReLU(), _Doubled(wide, wide, 3, half), nn.ReLU()),
+        *(_Doubled(wide, c, 3, size), nn.ReLU(), nn.ConvTranspose2d(c, colours * heads, 3, 1, 1)),
+    )
+    return inward, (wide, *_halved(half)), outward
+
+
+def _residual(colours: int, size: tuple[int, int], channels: int, heads: int) -> Built:
+    """Strided convolutions until no side is above ``PICTURE``, and a residual block there."""
+    sizes, widths = [size], [colours]
+    while max(sizes[-1]) > PICTURE or len(sizes) == 1:
+        sizes.append(_halved(sizes[-1]))
+        widths.append(channels if len(widths) == 1 else 2 * channels)
+    wide = widths[-1]
+    inward, outward = nn.Sequential(), nn.Sequential(_Residual(wide), nn.GELU())
+    for inputs, outputs in pairwise(widths):
+        inward.extend([nn.Conv2d(inputs, outputs, 3, 2, 1), nn.GELU()])
+    for step in reversed(range(1, len(sizes) - 1)):
+        outward.extend([_Doubled(widths[step + 1], widths[step], 4, sizes[step]), nn.GELU()])
+    outward.append(_Doubled(widths[1], colours * heads, 4, size))
+    inward.extend([_Residual(wide), nn.GELU()])
+    return inward, (wide, *sizes[-1]), outward
+
+
+def _halved(size: tuple[int, int]) -> tuple[int, int]:
+    return (size[0] + 1) // 2, (size[1] + 1) // 2
+
+
+class _Doubled(nn.Module):
+    """A transposed convolution that doubles each side, cut to the size that was halved."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        padding = (kernel - 1) // 2
+        self.convolution = nn.ConvTranspose2d(inputs, outputs, kernel, 2, padding, output_padding=kernel % 2)
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.convolution(x))[..., : self.size[0], : self.size[1]]
+
+
+class _Residual(nn.Module):
+    """x + conv(gelu(conv(gelu(x)))), the identity at the start."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + cast(Tensor, self.second(F.gelu(self.first(F.gelu(x)))))
+
+
+class _Heads(nn.Module):
+    """From ``(N, C · heads, *sides)`` or flat features to ``(N, C, *sides, heads)``."""
+
+    def __init__(self, shape: tuple[int, ...], heads: int) -> None:
+        super().__init__()
+        self.shape, self.heads = shape, heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.shape:
+            return x.reshape(len(x), self.heads)
+        channels, *sides = self.shape
+        return x.reshape(len(x), channels, self.heads, *sides).movedim(2, -1)
