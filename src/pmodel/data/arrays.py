@@ -3,7 +3,7 @@
 =======================================  ============================================================
 array                                    datum
 =======================================  ============================================================
-truth values                             ``Discrete`` with 2 levels
+truth values                             ``Discrete`` with 2 levels; of rank 3 or 4 a picture
 uint8 of rank 3 or 4                     a picture, ``Discrete`` with 256 levels, channels first or last
 whole numbers from 0 to less than 256    ``Discrete`` with as many levels as there are
 floats                                   ``Real``
@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -34,6 +34,9 @@ __all__ = ["from_arrays", "load_idx", "load_npy", "load_npz"]
 PARTS = ("x_train", "y_train", "x_test", "y_test")
 VALID = 0.1
 """The share of a given training set that is held out for validation."""
+
+CLASSES = 1000
+"""More labels than this are no classes."""
 
 
 def from_arrays(
@@ -59,7 +62,7 @@ def from_arrays(
     array = _numeric(x, "x")
     domain, data = _understood(array, levels)
     labels, label_names = _labels(None if y is None else _numeric(y, "y"), len(data))
-    return assemble(name, domain, Split(data, labels), seed=seed, label_names=label_names)
+    return assemble(name, domain, Split(data, labels), seed=seed, label_names=label_names, note=_note(domain, data))
 
 
 def load_npy(path: Path, *, seed: int = 0, levels: int | None = None) -> Dataset:
@@ -84,12 +87,11 @@ def load_npz(path: Path, *, seed: int = 0, levels: int | None = None) -> Dataset
     arrays = _read_npz(path)
     if "x" in arrays:
         return from_arrays(arrays["x"], arrays.get("y"), name=path.name, seed=seed, levels=levels)
-    if "x_train" not in arrays or "x_test" not in arrays:
-        got = f"arrays {', '.join(arrays) or 'none'}"
-        raise DataError(f"{path} should hold an array x, or x_train and x_test.", got=got)
     x_train, y_train, x_test, y_test = (arrays.get(name) for name in PARTS)
-    if x_train is None or x_test is None or x_train.shape[1:] != x_test.shape[1:]:
-        raise ShapeError(f"{path}: x_train and x_test differ in shape.", got=[a.shape for a in arrays.values()])
+    if x_train is None or x_test is None:
+        raise DataError(f"{path} should hold an array x, or x_train and x_test.", got=f"only {', '.join(arrays)}")
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise ShapeError(f"{path}: x_train and x_test differ in shape.", got=[x_train.shape, x_test.shape])
     n = len(x_train)
     domain, data = _understood(np.concatenate([x_train, x_test]), levels)
     y = None if y_train is None or y_test is None else np.concatenate([y_train, y_test])
@@ -97,7 +99,7 @@ def load_npz(path: Path, *, seed: int = 0, levels: int | None = None) -> Dataset
     whole = Split(data, labels)
     train, test = whole.take(torch.arange(n)), whole.take(torch.arange(n, len(data)))
     parts = (*hold_out(train, round(VALID * n), seed), test)
-    return assemble(path.name, domain, parts, label_names=label_names)
+    return assemble(path.name, domain, parts, label_names=label_names, note=_note(domain, data))
 
 
 def load_idx(path: Path, *, seed: int = 0, levels: int | None = None) -> Dataset:
@@ -125,7 +127,7 @@ def _numeric(values: ArrayLike | Tensor, name: str) -> NDArray[Any]:
 
 def _understood(array: NDArray[Any], levels: int | None) -> tuple[Domain, Tensor]:
     """What one datum is, and the data as they are kept."""
-    if array.dtype == np.uint8 and array.ndim in (3, 4):
+    if array.dtype in (np.uint8, np.bool_) and array.ndim in (3, 4):
         array = _channels_first(array)
     if array.ndim == 1:
         array = array[:, None]
@@ -133,13 +135,13 @@ def _understood(array: NDArray[Any], levels: int | None) -> tuple[Domain, Tensor
         _require_finite(array)
         domain: Domain = Real(array.shape[1:]) if levels is None else Discrete(array.shape[1:], levels)
     else:
-        domain = Discrete(array.shape[1:], levels or _levels(array))
+        domain = Discrete(array.shape[1:], _levels(array) if levels is None else levels)
     native = array.astype(np.int64) if array.dtype.kind == "u" and array.dtype.itemsize > 1 else array
     native = np.ascontiguousarray(native, native.dtype.newbyteorder("="))
     return domain, stored(torch.tensor(native), domain)
 
 
-def _channels_first(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _channels_first(pictures: NDArray[Any]) -> NDArray[Any]:
     if pictures.ndim == 3:
         return pictures[:, None]
     first, last = pictures.shape[1] in (1, 3), pictures.shape[3] in (1, 3)
@@ -163,6 +165,11 @@ def _levels(array: NDArray[Any]) -> int:
     return high + 1
 
 
+def _note(domain: Domain, x: Tensor) -> str:
+    top = int(x.max()) if isinstance(domain, Discrete) and domain.levels == 256 else 255
+    return "" if top >= 16 else f"the largest of 256 levels in use is {top}: pass levels={top + 1} if there are no more"
+
+
 def _require_finite(array: NDArray[Any]) -> None:
     bad = ~np.isfinite(array)
     if bad.any():
@@ -181,44 +188,49 @@ def _labels(y: NDArray[Any] | None, n: int) -> tuple[Tensor | None, tuple[str, .
     if y.dtype.kind == "f" and not np.array_equal(y, np.round(y)):
         raise DtypeError("Labels must be whole numbers.", got=float(y[y != np.round(y)][0]))
     names, codes = np.unique(y[:, 0], return_inverse=True)
-    if len(names) > max(1000, 0):
-        raise BadInput("More than 1000 different labels are no classes.", got=len(names))
+    if len(names) > CLASSES:
+        raise BadInput(f"More than {CLASSES} different labels are no classes.", got=len(names))
     return torch.from_numpy(codes.astype(np.int64)), tuple(str(int(name)) for name in names)
 
 
 def _read_npz(path: Path) -> Mapping[str, NDArray[Any]]:
+    """Those arrays of the file whose names mean something."""
     try:
         with zipfile.ZipFile(path) as archive:
-            total = sum(member.file_size for member in archive.infolist())
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            total = sum(member.file_size for member in members.values())
             if total > LIMIT:
                 raise DataError(f"{path} unpacks to more than {LIMIT} bytes.", got=total)
-            arrays = {}
-            for member in archive.infolist():
-                name = member.filename.removesuffix(".npy")
-                if name in ("x", "y", *PARTS):
-                    with archive.open(member) as file:
-                        arrays[name] = _read_npy(file, member.file_size, f"{path}, array {name},")  # type: ignore[arg-type]
-            return arrays
+            wanted = [name for name in ("x", "y", *PARTS) if name in members]
+            if not wanted:
+                got = ", ".join(members) or "an empty file"
+                raise DataError(f"{path} should hold an array x, or x_train and x_test.", got=got)
+            return {name: _read_member(archive, members[name], f"{path}, array {name},") for name in wanted}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{path} is damaged or not .npz.", got=f"{type(error).__name__}: {error}") from error
 
 
-def _read_npy(file: BinaryIO, size: int, what: str) -> NDArray[Any]:
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, what: str) -> NDArray[Any]:
+    with archive.open(member) as file:
+        return _read_npy(file, member.file_size, what)
+
+
+def _read_npy(file: IO[bytes], size: int, what: str) -> NDArray[Any]:
     """One array, after its header has been held against the size of the file. Nothing is unpickled."""
+    shape, fortran, dtype = _npy_header(file, what)
+    if dtype.hasobject:
+        raise DataError(f"{what} holds Python objects, which are not read.", got=dtype, hint="save numbers")
+    wanted = math.prod(shape) * dtype.itemsize
+    content = file.read(wanted) if 0 <= wanted <= min(size, LIMIT) else b""
+    if len(content) != wanted:
+        raise DataError(f"{what} ends too early.", got=f"{size} bytes for {shape} of {dtype}", hint="write it anew")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _npy_header(file: IO[bytes], what: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
-        if dtype.hasobject:
-            raise DataError(f"{what} holds Python objects, which are not read.", got=dtype, hint="save numbers")
-        wanted = math.prod(shape) * dtype.itemsize
-        if wanted > min(size, LIMIT):
-            raise DataError(f"{what} ends too early.", got=f"{size} bytes for {shape} of {dtype}")
-        content = file.read(wanted)
-    except (ValueError, EOFError, SyntaxError, zlib.error, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
+        return read(file)
+    except Exception as error:  # NumPy's parser lets a hostile header raise almost anything
         raise DataError(f"{what} is damaged or not .npy.", got=f"{type(error).__name__}: {error}") from error
-    if len(content) < wanted:
-        raise DataError(f"{what} ends too early.", got=f"{len(content)} of {wanted} bytes")
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")

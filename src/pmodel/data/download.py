@@ -50,11 +50,12 @@ def fetch(remote: Remote, folder: Path, *, timeout: float = 30) -> Path:
     for url in remote.urls:
         try:
             return _from(url, remote, folder, timeout)
-        except (DataError, http.client.HTTPException, _NetworkError) as error:
+        except DataError as error:
+            failures.append(f"{url}: {error.got or error.problem}")
+        except (http.client.HTTPException, _NetworkError) as error:
             failures.append(f"{url}: {' '.join(str(error).split())}")
     raise DataError(
-        f"{remote.name} could not be downloaded.",
-        got="; ".join(failures),
+        f"{remote.name} could not be downloaded: {'; '.join(failures)}",
         hint=f"check the network, or put the file into {folder} yourself",
     )
 
@@ -73,7 +74,7 @@ def _from(url: str, remote: Remote, folder: Path, timeout: float) -> Path:
             os.fsync(file.fileno())
             found = sha256_of(partial, limit=remote.size)
             if found != remote.sha256:
-                raise DataError(f"the content has SHA-256 {found}, not {remote.sha256}")
+                raise DataError("The content is another.", got=f"its SHA-256 is {found}, not {remote.sha256}")
             file.close()  # Windows renames no open file
             return partial.replace(folder / remote.name)
         finally:
@@ -83,7 +84,7 @@ def _from(url: str, remote: Remote, folder: Path, timeout: float) -> Path:
 
 def _blocks(url: str, remote: Remote, timeout: float) -> Iterator[bytes]:
     if urlsplit(url).scheme not in ("https", "http"):  # the hash guards the content either way
-        raise DataError("only http and https are fetched", got=url)
+        raise DataError("only http and https are fetched")
     received, declared = 0, 0
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:  # noqa: S310

@@ -42,7 +42,7 @@ def sha256_of(path: Path, limit: int = LIMIT) -> str:
                 total.update(block)
                 length += len(block)
                 if length > limit:
-                    raise DataError(f"{path} unpacks to more than {limit} bytes.", hint="this is not the right file")
+                    raise DataError(f"{path} unpacks to too much.", got=f"more than {limit} bytes")
     except DAMAGED as error:
         raise DataError(f"{path} cannot be read.", got=f"{type(error).__name__}: {error}") from error
     return total.hexdigest()
