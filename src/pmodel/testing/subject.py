@@ -26,9 +26,9 @@ TRAINING = 1024
 """Toy data that a model learns from."""
 SAMPLES = 65_536
 """Samples in a statistical test."""
-NODES = {"exact": {1: 20_000, 2: 501}, "lower_bound": {1: 400, 2: 61}, "estimate": {1: 400, 2: 61}}
+NODES = {"exact": {1: 20_000, 2: 501}, "lower_bound": {1: 2000, 2: 181}, "estimate": {1: 2000, 2: 181}}
 """Cells on a real axis, by the kind of likelihood and the number of entries."""
-DRAWS = 200_000
+DRAWS = 600_000
 """Draws that one sum over a bound may take."""
 EFFORT = 16
 """Draws that are taken one after another."""
@@ -156,7 +156,7 @@ class Subject:
         return self._masses[label]
 
     def _under(self, label: int | None) -> Masses:
-        p, stderr = self.weigh(self.nodes.x, label, min(1024, max(64, DRAWS // len(self.nodes.x))))
+        p, stderr = self.weigh(self.nodes.x, label, min(1024, DRAWS // len(self.nodes.x)))
         return Masses(self.nodes, p, stderr)
 
     def weigh(self, x: Tensor, label: int | None, draws: int, observed: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -171,11 +171,12 @@ class Subject:
         if self.exact:
             p = self.fitted.score(x, given=label, observed=observed).values.exp()
             return p, torch.zeros_like(p)
-        copies = max(4, draws // EFFORT)
+        copies = max(1, draws // EFFORT)
         many = x.repeat(copies, *[1] * len(self.domain.shape))
         scores = self.fitted.score(many, given=label, observed=observed, effort=EFFORT, generator=3)
         weights = scores.values.exp().reshape(copies, len(x))
-        return weights.mean(0), weights.std(0) / copies**0.5
+        errors = (weights.flatten() * torch.as_tensor(scores.mc_stderr)).reshape(copies, len(x))
+        return weights.mean(0), torch.linalg.vector_norm(errors, dim=0) / copies
 
     def _mixed(self) -> Masses:
         frequencies = self.fitted.given_frequencies
