@@ -1,0 +1,35 @@
+"""The command line: ``pmodel models | data | fit | sample | score | evaluate | compare | show | check``.
+
+What a program reads is JSON on stdout, and only with ``--json``; what a person reads goes to stderr. The exit code is 0 when
+the work is done, 2 when the command line cannot be right (an unknown name, an impossible value), 1 when the work failed (data
+or a run that cannot be used, training that diverged), and 130 after Ctrl-C.
+
+``app`` holds the table of commands; each command is a function with its options in its signature, and imports what it needs
+when it runs, so that ``pmodel --help`` and ``pmodel models`` answer without PyTorch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; it ends in ``SystemExit`` with the exit code.
+
+    Args:
+        arguments: The words after ``pmodel``; None takes those of the process.
+    """
+    from .app import app  # late: importing pmodel.cli costs nothing
+
+    app(args=_flag_first(sys.argv[1:] if arguments is None else list(arguments)), prog_name="pmodel")
+
+
+def _flag_first(words: list[str]) -> list[str]:
+    """Allow the global option ``--traceback`` anywhere before ``--``."""
+    end = words.index("--") if "--" in words else len(words)
+    rest = [word for word in words[:end] if word != "--traceback"]
+    flag = ["--traceback"] if len(rest) < end else []
+    return [*flag, *rest, *words[end:]]

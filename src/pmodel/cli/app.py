@@ -1,0 +1,116 @@
+"""The table of commands: each with what it does and an example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperCommand
+
+from .. import __version__
+from .checking import check
+from .comparing import compare
+from .failures import guarded
+from .fitting import fit
+from .listing import data, models
+from .sampling import sample
+from .scoring import evaluate, score
+from .showing import show
+
+__all__ = ["app"]
+
+ABOUT = """pmodel learns p_model = p_data with every family of generative model: fit it, sample it, score it, compare it.
+
+Exit codes: 0 done; 1 the work failed (data or a run that cannot be used, training that diverged); 2 wrong usage (an unknown
+name, or a value that cannot be right); 130 interrupted. JSON goes to stdout, everything else to stderr.
+"""
+
+COMMANDS: Final[tuple[tuple[Callable[..., None], str, tuple[str, ...]], ...]] = (
+    (
+        models,
+        "List the models of the catalogue, or with NAME the options of one.",
+        ("pmodel models", "pmodel models vae", "pmodel models --json"),
+    ),
+    (
+        data,
+        "List the named data sets, and the kinds of file that --data takes.",
+        ("pmodel data", "pmodel data --json"),
+    ),
+    (
+        fit,
+        "Fit a model to data and leave a run folder behind. Without --steps or --budget the model's own recipe decides.",
+        (
+            "pmodel fit mixture --data digits --set components=20",
+            "pmodel fit vae --data mnist:3 --budget 2m --set train.batch=256 --out runs/threes",
+            "pmodel fit gaussian --data measurements.csv --set conditional=true",
+        ),
+    ),
+    (
+        sample,
+        "Draw new data from a run: a .png grid, an .npz array, .csv rows, or without a suffix a folder of PNGs.",
+        (
+            "pmodel sample runs/threes -n 64 --out threes.png",
+            "pmodel sample runs/digits --label 3 --seed 7 --out new.npz",
+        ),
+    ),
+    (
+        score,
+        "The likelihood of data under a run, with its kind and standard error.",
+        ("pmodel score runs/threes", "pmodel score runs/threes --split valid --effort 100 --json"),
+    ),
+    (
+        evaluate,
+        "Likelihood, fidelity, diversity, speed and health of a run.",
+        ("pmodel evaluate runs/threes", "pmodel evaluate runs/threes -n 2000 --json"),
+    ),
+    (
+        compare,
+        "Fit models to the same data and compare them, into DIR/report.html and DIR/report.json. A model may carry options.",
+        (
+            "pmodel compare gaussian mixture:components=20 vae:latent=2 --data digits --budget 30s --out runs/digits",
+            "pmodel compare gaussian vae dcgan --data mnist --budget 2m --seeds 3 --out runs/mnist",
+        ),
+    ),
+    (show, "A run at a glance.", ("pmodel show runs/threes",)),
+    (
+        check,
+        "Run the conformance suite on a model: the laws that its capabilities imply.",
+        ("pmodel check mixture", "pmodel check vae --json"),
+    ),
+)
+
+
+class Command(TyperCommand):
+    """A command whose failures are told in words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the body; the command line has been read by now."""
+        with guarded(show_traceback=bool(ctx.find_root().params.get("traceback"))):
+            return super().invoke(ctx)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pmodel {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options of all commands."""
+
+
+app = typer.Typer(
+    name="pmodel", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+app.callback(help=ABOUT)(_root)
+for _function, _help, _examples in COMMANDS:
+    _epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in _examples)
+    app.command(cls=Command, help=_help, short_help=_help.partition(".")[0].partition(":")[0], epilog=_epilog)(
+        _function
+    )

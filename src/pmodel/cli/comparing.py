@@ -1,0 +1,162 @@
+"""``compare``: several models, one data set, one page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, final
+
+import typer
+
+from .. import catalogue
+from ..errors import RunError
+from .console import console, emit, plain, say, show_table
+from .fitting import budget_seconds, data_settings, fitted_options, load
+from .options import AsJson, Budget, Data, DataSettings, Device, Number, Precision, Seed, Size, Steps, whole
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from ..comparison import Entry
+    from ..comparison import Progress as Where
+
+__all__ = ["compare"]
+
+
+def compare(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="Names, with options after a colon: vae:latent=2,beta=4.", show_default=False
+        ),
+    ],
+    data: Data,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="The folder; an interrupted comparison goes on there.", show_default=False
+        ),
+    ],
+    budget: Budget = None,
+    steps: Steps = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", parser=whole(1, 1000), help="Runs of each model, for intervals.")
+    ] = 1,
+    seed: Seed = 0,
+    size: Size = "base",
+    n: Number = 2000,
+    settings: DataSettings = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Fit models to the same data and compare them."""
+    seconds = budget_seconds(budget, steps)
+    reading = data_settings(settings)
+
+    from .. import comparison
+
+    entries = [_checked(comparison.Entry.of(model)) for model in models]
+    dataset = load(data, **reading)
+    with _Told() as told:
+        result = comparison.compare(
+            entries,
+            dataset,
+            out=out,
+            budget=seconds,
+            steps=steps,
+            size=size,
+            seeds=seeds,
+            seed=seed,
+            n=n,
+            precision=precision,
+            device=device,
+            on_progress=told.tell,
+        )
+    if as_json:
+        emit(result.report)
+    else:
+        say("")
+        show_table(
+            ("model", "likelihood", "place", "distance", "parameters", "training"), _rows(result.report["models"])
+        )
+        say("")
+    say(f"report: {result.page}")
+    failed = [row["label"] for row in result.report["models"] if row["error"]]
+    if failed:
+        raise RunError(
+            f"{len(failed)} of {len(entries)} models failed; the report holds the others.", got=", ".join(failed)
+        )
+
+
+def _checked(entry: Entry) -> tuple[str, dict[str, Any]]:
+    """The entry with its options checked against the model's signature."""
+    options = fitted_options(catalogue.find(entry.name), entry.options)
+    return entry.name, {**entry.spelling, **options}
+
+
+@final
+class _Told:
+    """A bar for the run that is being trained, and a line for each that is done."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> _Told:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def tell(self, where: Where) -> None:
+        """Say where the comparison is."""
+        title = f"[{where.number}/{where.runs}] {where.label}, seed {where.seed}"
+        if where.stage == "fit":
+            self._bar = self._bar or Progress(title).__enter__()
+            if where.event is not None:
+                self._bar.show(where.event)
+            return
+        self._close()
+        if where.stage in ("reused", "done"):
+            say(f"{title}: {'trained before' if where.stage == 'reused' else 'done'}")
+        elif where.stage == "failed":
+            say(f"{title}: failed. {where.words}")
+        elif where.stage == "judge" and console().is_terminal:
+            console().print(plain(f"training a judge of {where.label}: {where.share:.0%}"), end="\r")
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
+
+
+def _rows(models: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
+    for row in models:
+        if row["error"] and row["run"] is None:
+            yield row["label"], f"failed: {row['error']}"
+            continue
+        fid, seconds = row["metrics"].get("fid"), row["speed"].get("training_seconds")
+        yield (
+            row["label"],
+            _likelihood(row["likelihood"]),
+            _place(row["place"].get("likelihood")),
+            None if fid is None else f"{fid['value']:.4g}",
+            row["parameters"],
+            None if seconds is None else f"{seconds:.1f} s",
+        )
+
+
+def _likelihood(likelihood: Mapping[str, Any] | None) -> str:
+    if likelihood is None:
+        return "none"
+    if likelihood["impossible"]:
+        return f"impossible: {likelihood['impossible']} of {likelihood['n']}"
+    spread = "" if likelihood["stderr"] is None else f" ± {likelihood['stderr']:.2g}"
+    relation = {"exact": "", "lower_bound": "≥ ", "estimate": "≈ "}[likelihood["kind"]]
+    return f"{relation}{likelihood['value']:.6g}{spread} nats"
+
+
+def _place(place: Mapping[str, int] | None) -> str:
+    if place is None:
+        return ""
+    best, worst = place["best"], place["worst"]
+    return str(best) if best == worst else f"{best} to {worst}: undecided"

@@ -1,0 +1,167 @@
+"""``fit``: one model, one data set, one run folder."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from .. import catalogue
+from ..errors import BadInput, unknown
+from .console import duration_words, say
+from .options import Budget, Data, Device, Precision, Seed, Size, Steps
+from .settings import parse_duration, parse_settings, typed
+
+if TYPE_CHECKING:
+    from ..catalogue import Row
+    from ..data import Dataset
+    from ..train import Event
+
+__all__ = ["budget_seconds", "data_settings", "fit", "fitted_options", "free_folder", "load"]
+
+
+def fit(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `pmodel models`.", show_default=False)],
+    data: Data,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045 (typer reads it)
+        typer.Option(
+            "--out", metavar="RUN", help="The run folder, with nothing in it yet.", show_default="runs/MODEL-DATA"
+        ),
+    ] = None,
+    budget: Budget = None,
+    steps: Steps = None,
+    size: Size = "base",
+    seed: Seed = 0,
+    settings: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="An option of the model, train.KEY of its training, conditional=true, or data.KEY of how to read"
+            " --data. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Fit a model to data and leave a run folder behind."""
+    seconds = budget_seconds(budget, steps)
+    row = catalogue.find(model)
+    asked = parse_settings(settings or [])
+    options = fitted_options(row, asked.options)
+    dataset = load(data, **asked.data)
+    folder = out if out is not None else free_folder(Path("runs"), f"{model}-{dataset.name}")
+
+    from ..train import fit as fit_model
+    from .progress import Progress
+
+    events: list[Event] = []
+    with Progress(f"{model} on {dataset.name}") as progress:
+
+        def follow(event: Event) -> None:
+            events[:] = [event]
+            progress.show(event)
+
+        fitted = fit_model(
+            model,
+            dataset,
+            out=folder,
+            steps=steps,
+            budget=seconds,
+            size=size,
+            seed=seed,
+            conditional=asked.conditional,
+            settings=asked.train,
+            precision=precision,
+            device=device,
+            on_event=follow,
+            **options,
+        )
+    say(_summary(dataset.summary, events[-1], fitted.size), f"run: {folder}")
+
+
+def _summary(data: str, last: Any, parameters: int) -> str:
+    done = " and ".join(
+        f"{count} {what}" for count, what in ((last.steps, "steps"), (last.iterations, "passes")) if count
+    )
+    return (
+        f"{data}; {last.reason} after {done or 'no steps'} in {duration_words(last.seconds)}; {parameters} parameters"
+    )
+
+
+def budget_seconds(budget: str | None, steps: int | None) -> float | None:
+    """The budget in seconds.
+
+    Raises:
+        BadInput: if it is malformed, or there are steps too.
+    """
+    seconds = None if budget is None else parse_duration(budget)
+    if seconds is not None and steps is not None:
+        raise BadInput("A run has --steps or a --budget, not both.", got=f"--steps {steps} --budget {budget}")
+    return seconds
+
+
+def data_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """What ``--set data.KEY=VALUE`` says, where nothing else can be set.
+
+    Raises:
+        BadInput: if a key does not start with ``data.``.
+    """
+    asked = parse_settings(pairs or [])
+    if asked.options or asked.train or asked.conditional:
+        raise BadInput(
+            "Only data.KEY can be set for all models together.", got=" ".join(pairs or []), hint="such as data.size=32"
+        )
+    return asked.data
+
+
+def fitted_options(row: Row, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's options, checked against its signature; without any, the model is not imported."""
+    return typed(row.name, options, _hints(row)) if options else {}
+
+
+def _hints(row: Row) -> dict[str, Any]:
+    """The declared type of each option of a model."""
+    from ..construction import options_of
+
+    cls = row.load()
+    try:
+        declared = typing.get_type_hints(cls.__init__)
+    except NameError:  # a type that is imported for the type checker only: the model checks its options itself
+        declared = {}
+    return {name: declared.get(name, Any) for name in options_of(cls)}
+
+
+def load(source: str, **options: Any) -> Dataset:
+    """The data set of a name or path.
+
+    Raises:
+        UnknownName: if there is no such data set, option or label.
+        DataError: if the data cannot be read, or are not what they should be.
+    """
+    from ..data import load_data
+    from .failures import reading
+
+    known = [name for name in inspect.signature(load_data).parameters if name != "source"]
+    for option in options:
+        if option not in known:
+            raise unknown("option of data", f"data.{option}", [f"data.{name}" for name in known])
+    if options:
+        return load_data(source, **options)
+    with reading(source):
+        return load_data(source)
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """``parent/name``, or with -2, -3 … the first that is not taken."""
+    name = re.sub(r"[^\w.-]+", "-", name).strip(".-")
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(folder for folder in map(parent.joinpath, names) if not folder.exists())

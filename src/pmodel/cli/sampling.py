@@ -1,0 +1,137 @@
+"""``sample``: new data, as pictures, arrays or rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from ..errors import BadInput, NotSupported, RunError
+from .console import say
+from .options import Number, Run, Seed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from ..domain import Domain
+
+__all__ = ["sample"]
+
+
+def sample(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", help="A .png, .npz or .csv file, or a folder.", show_default=False)],
+    n: Number = 64,
+    seed: Seed = 0,
+    label: Annotated[
+        Optional[int],  # noqa: UP045 (typer reads it)
+        typer.Option("--label", min=0, help="The label of all of them, for a conditional model.", show_default=False),
+    ] = None,
+) -> None:
+    """Draw new data from a run."""
+    write = _writer(out)
+
+    from ..storage import load
+
+    model = load(run)
+    if write is not _npz and write is not _csv and not model.domain.image:
+        raise BadInput("Only images can be drawn.", got=out, hint="write these samples to .npz or .csv")
+    if not hasattr(model, "sample"):
+        raise NotSupported("This model cannot be sampled.")
+    x = model.sample(n, given=label, generator=seed)
+    write(out, x.cpu(), model.domain, label)
+    say(f"{n} samples: {out}")
+
+
+Writer = Callable[[Path, "Tensor", "Domain", "int | None"], None]
+
+
+def _writer(out: Path) -> Writer:
+    """How to write what the suffix asks for."""
+    writers: dict[str, Writer] = {".png": _png, ".npz": _npz, ".csv": _csv, "": _folder}
+    suffix = out.suffix.lower()
+    if suffix not in writers or "\0" in str(out):
+        raise BadInput("Samples are written to a .png, .npz or .csv file, or a folder without suffix.", got=str(out))
+    if suffix and out.is_dir():
+        raise BadInput("There is a folder of that name.", got=str(out))
+    return writers[suffix]
+
+
+def _png(out: Path, x: Tensor, domain: Domain, label: int | None) -> None:
+    from ..pictures import grid, png
+    from ..storage import write_atomic
+
+    write_atomic(out, png(grid(x, domain)))
+
+
+def _folder(out: Path, x: Tensor, domain: Domain, label: int | None) -> None:
+    """One PNG a sample, in a folder that holds nothing yet."""
+    from ..pictures import grid, png
+    from ..storage import write_atomic
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out} is not an empty folder.", hint="choose another --out")
+    digits = len(str(len(x) - 1))
+    for number in range(len(x)):
+        write_atomic(out / f"{number:0{digits}d}.png", png(grid(x[number : number + 1], domain, gap=0)))
+
+
+def _npz(out: Path, x: Tensor, domain: Domain, label: int | None) -> None:
+    """``x``, and ``y`` where a label was asked for; levels up to 256 as bytes."""
+    import numpy as np
+
+    from ..storage import write_atomic
+
+    arrays = {"x": compact(x, domain)}
+    if label is not None:
+        arrays["y"] = np.full(len(x), label, dtype=np.int64)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_atomic(out, buffer.getvalue())
+
+
+def compact(x: Tensor, domain: Domain) -> np.ndarray:
+    """The samples as an array of the smallest common type that holds them."""
+    import numpy as np
+
+    from ..domain import Discrete
+
+    array: np.ndarray = x.numpy()
+    return array.astype(np.uint8) if isinstance(domain, Discrete) and domain.levels <= 256 else array
+
+
+def _csv(out: Path, x: Tensor, domain: Domain, label: int | None) -> None:
+    """One row a sample under a header; categories by their names, missing values empty."""
+    from ..storage import write_atomic
+
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    header, cells = _columns(domain)
+    extra = [] if label is None else [label]
+    writer.writerow(header + ["label"] * len(extra))
+    for row in x.flatten(1).tolist():
+        writer.writerow([cell(value) for cell, value in zip(cells, row, strict=True)] + extra)
+    write_atomic(out, buffer.getvalue().encode())
+
+
+def _columns(domain: Domain) -> tuple[list[str], list[Callable[[float], object]]]:
+    """The name of each column, and what turns its value into a cell."""
+    from ..domain import Table
+
+    if not isinstance(domain, Table):
+        return [f"x{index}" for index in range(domain.entries)], [lambda value: value] * domain.entries
+    return [column.name for column in domain.columns], [_cell_of(column.categories) for column in domain.columns]
+
+
+def _cell_of(categories: tuple[str, ...]) -> Callable[[float], object]:
+    def cell(value: float) -> object:
+        if value != value:  # NaN is a missing value
+            return ""
+        return categories[int(value)] if categories else value
+
+    return cell

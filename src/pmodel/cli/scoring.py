@@ -1,0 +1,151 @@
+"""``score`` and ``evaluate``: what a run is worth on data that it has not seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadInput, DataError, RunError, UnknownName
+from .console import duration_words, emit, say
+from .failures import reading
+from .fitting import data_settings
+from .fitting import load as load_named
+from .options import AsJson, DataSettings, Effort, Number, OtherData, Run, SplitName
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..model import Model
+
+__all__ = ["data_of", "evaluate", "likelihood_words", "score"]
+
+
+def score(
+    run: Run,
+    data: OtherData = None,
+    split: SplitName = "test",
+    effort: Effort = 16,
+    settings: DataSettings = None,
+    as_json: AsJson = False,
+) -> None:
+    """The likelihood of data under a run."""
+    from ..data.dataset import SPLITS
+    from ..errors import unknown
+    from ..metrics import Measure, likelihood_json
+    from ..storage import load
+
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    model: Any = load(run)
+    if not model.can("score"):
+        model.score  # noqa: B018 (says which models can)
+    dataset = data_of(run, model, data, data_settings(settings))
+    with reading(f"{dataset.name}, {split}"):
+        likelihood = model.score(dataset.split(split).x, effort=effort)
+    measure = Measure(data=dataset.hash, split=split, probability=model.domain.measure)
+    result = likelihood_json(likelihood, measure)
+    if as_json:
+        emit(result)
+    else:
+        say(f"{dataset.name}, {split}: {likelihood_words(result, model.domain.entries)}")
+
+
+def evaluate(
+    run: Run, data: OtherData = None, n: Number = 2000, settings: DataSettings = None, as_json: AsJson = False
+) -> None:
+    """Everything that is measured of a run; the run folder gets ``scores.json`` and ``report.html``."""
+    from .. import evaluation
+    from ..storage import load
+
+    dataset = data_of(run, load(run), data, data_settings(settings))
+    result = evaluation.evaluate(run, dataset, n=n).to_json()
+    if as_json:
+        emit(result)
+        return
+    say(f"{run} on {dataset.name}", "")
+    for line in evaluation_lines(result, dataset.domain.entries):
+        say(line)
+
+
+def evaluation_lines(result: dict[str, Any], entries: int) -> Iterator[str]:
+    """An evaluation as people read it, a line for each number."""
+    likelihood = result["likelihood"]
+    yield f"likelihood   {'none' if likelihood is None else likelihood_words(likelihood, entries)}"
+    for name, metric in result["metrics"].items():
+        if name != "bits_per_dim":  # the likelihood says it
+            yield f"{name:<12} {metric_words(name, metric)}"
+    speed = result["speed"]
+    if "sample_seconds" in speed:
+        yield f"sampling     {speed['samples_per_second']:,.0f} a second, {speed['network_calls']} network calls"
+    if isinstance(speed.get("training_seconds"), int | float):
+        yield f"training     {duration_words(speed['training_seconds'])}"
+    yield f"size         {result['parameters']} parameters"
+    for sentence in result["health"]:
+        yield f"note         {sentence}"
+
+
+def metric_words(name: str, metric: Mapping[str, Any]) -> str:
+    """A metric as people read it, beside what it is for real data."""
+    value, stderr = metric["value"], metric["stderr"]
+    if name == "judge":
+        classes = f"{metric['present']} of {metric['expected']} classes present"
+        return (
+            f"{value:.1%} of {metric['n']} samples are clearly of a class, {metric['real']:.1%} of real data; {classes}"
+        )
+    spread = "" if stderr is None else f" ± {stderr:.2g}"
+    floor = f"; real data have {metric['floor']:.4g}" if "floor" in metric else ""
+    return f"{value:.4g}{spread}{floor} (n = {metric['n']})"
+
+
+def data_of(run: Path, model: Model, source: str | None, options: Mapping[str, Any]) -> Dataset:
+    """The data to measure a run on: those that were named, else those it was fitted to.
+
+    Raises:
+        RunError: if the run does not say what it was fitted to.
+        DataError: if the data are not of the model's kind, or no longer what the run was fitted to.
+    """
+    from ..storage import RECORD, read_json
+
+    if source is not None:
+        return _fitting(model, load_named(source, **options))
+    if options:
+        raise BadInput("How to read data is said of --data.", got=dict(options), hint="add --data")
+    record = read_json(run / RECORD).get("data")
+    known = record if isinstance(record, dict) else {}
+    name = known.get("source")
+    if not isinstance(name, str) or not name:
+        raise RunError(f"{run} does not say which data it was fitted to.", hint="name them with --data")
+    recorded = known.get("options")
+    try:
+        dataset = load_named(name, **(recorded if isinstance(recorded, dict) else {}))
+    except UnknownName as error:
+        raise DataError(
+            "The data of this run cannot be found again.", got=name, hint="name them with --data"
+        ) from error
+    if dataset.hash != known.get("hash"):
+        raise DataError(
+            "The data have changed since this run was fitted to them.", got=name, hint="to use them anyway, pass --data"
+        )
+    return _fitting(model, dataset)
+
+
+def _fitting(model: Model, dataset: Dataset) -> Dataset:
+    if dataset.domain != model.domain:
+        raise DataError(
+            f"{dataset.name} is not the kind of data of this run.", got=dataset.domain, hint=str(model.domain)
+        )
+    return dataset
+
+
+def likelihood_words(likelihood: dict[str, Any], entries: int) -> str:
+    """A likelihood as people read it, in nats and in bits per dimension."""
+    kind = likelihood["kind"].replace("_", " ")
+    n, impossible = likelihood["n"], likelihood["impossible"]
+    if impossible:
+        return f"impossible: {impossible} of {n} data have probability zero ({kind})"
+    value, stderr = likelihood["value"], likelihood["stderr"]
+    spread = "" if stderr is None else f" ± {stderr:.3g}"
+    bits = -value / (entries * math.log(2))
+    how = "" if likelihood["estimator"] == kind else f"; {likelihood['estimator']}"
+    return f"{value:.6g}{spread} nats per datum, {bits:.4g} bits/dim ({kind}, n = {n}{how})"

@@ -1,0 +1,211 @@
+"""What ``--set``, ``--budget`` and a model's own options in ``compare`` may say. Nothing is evaluated: values are matched.
+
+============================  ==================================================
+written                       read as
+============================  ==================================================
+``4``  ``-1``  ``0.5``        a number
+``1e-3``                      a number
+``true``  ``false``           a boolean
+``null``                      None
+``full``  ``"4"``  ``'a,b'``  text; in quotes whatever would be something else
+``8,16``  ``8,``              a list; of one, with the comma
+============================  ==================================================
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+from ..errors import BadInput, unknown
+
+__all__ = ["Settings", "parse_duration", "parse_settings", "parse_value", "typed"]
+
+INTEGER = re.compile(r"[+-]?\d{1,30}")
+FLOAT = re.compile(r"[+-]?(\d{1,30}\.\d{0,30}|\.\d{1,30}|\d{1,30})([eE][+-]?\d{1,3})?")
+QUOTED = re.compile(r"\"([^\"\\]*)\"|'([^'\\]*)'")
+BARE = re.compile(r"[^\s\"',=\[\]{}()\\\x00-\x1f][^\"',=\[\]{}()\\\x00-\x1f]*")
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+ITEM = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[^,\"']*)\s*(,|$)")
+WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
+
+DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([a-z]*)")
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from ``90``, ``90s``, ``2m`` or ``1.5h``.
+
+    Raises:
+        BadInput: if it is written otherwise, or is nothing.
+    """
+    match = DURATION.fullmatch(text.strip())
+    if match is None or match[2] not in UNITS or float(match[1]) == 0:
+        raise BadInput("A duration is a number of seconds above 0, or has a unit: 90, 90s, 2m, 1.5h.", got=repr(text))
+    return float(match[1]) * UNITS[match[2]]
+
+
+def parse_value(text: str) -> Any:
+    """The value that a text stands for.
+
+    Raises:
+        BadInput: if it stands for none.
+    """
+    text = text.strip()
+    items = _items(text)
+    return _scalar(text) if items is None else [_scalar(item) for item in items]
+
+
+def _items(text: str) -> list[str] | None:
+    """The parts between commas that stand outside quotes, or None if there is no such comma."""
+    found, position = [], 0
+    while position < len(text):
+        match = ITEM.match(text, position)
+        if match is None:
+            raise BadInput("A value has an open quote, or text beside a quoted part.", got=text)
+        found.append(match[1].strip())
+        position = match.end()
+    return found if "," in text and (len(found) > 1 or text.endswith(",")) else None
+
+
+def _scalar(text: str) -> Any:
+    if text in WORDS:
+        return WORDS[text]
+    if INTEGER.fullmatch(text):
+        return int(text)
+    if FLOAT.fullmatch(text):
+        return float(text)
+    if quoted := QUOTED.fullmatch(text):
+        return quoted[1] if quoted[1] is not None else quoted[2]
+    if BARE.fullmatch(text):
+        return text
+    raise BadInput(
+        "A value is a number, true, false, null, a word, a text in quotes, or a list with commas.", got=repr(text)
+    )
+
+
+@final
+@dataclass
+class Settings:
+    """What was set, by where it belongs.
+
+    Args:
+        options: The model's own options.
+        train: Settings of its training recipe, written ``train.NAME``.
+        data: How to read the data, written ``data.NAME`` (and ``data.columns.COLUMN``).
+        conditional: Whether to learn p(x | label).
+    """
+
+    options: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    conditional: bool = False
+
+
+def parse_settings(pairs: Sequence[str]) -> Settings:
+    """The settings that ``key=value`` pairs make.
+
+    Raises:
+        BadInput: if one is malformed or set twice.
+    """
+    settings, seen = Settings(), set()
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        key = key.strip()
+        if not equals or not KEY.fullmatch(key):
+            raise BadInput("A setting is written key=value.", got=repr(pair), hint="such as --set layers=4")
+        if key in seen:
+            raise BadInput("A setting is given once.", got=f"{key} twice")
+        seen.add(key)
+        _put(settings, key, parse_value(text))
+    return settings
+
+
+def _put(settings: Settings, key: str, value: Any) -> None:
+    if key == "conditional":
+        if not isinstance(value, bool):
+            raise BadInput("conditional is true or false.", got=value)
+        settings.conditional = value
+    elif key.startswith("train."):
+        settings.train[key.removeprefix("train.")] = value
+    elif key.startswith("data.columns."):
+        settings.data.setdefault("columns", {})[key.removeprefix("data.columns.")] = value
+    elif key.startswith("data."):
+        settings.data[key.removeprefix("data.")] = value
+    else:
+        settings.options[key] = value
+
+
+def typed(model: str, options: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with each value of the type that the model's signature declares.
+
+    Whole numbers pass for real ones, and a single value for a list of one.
+
+    Args:
+        model: Its name, for the message.
+        options: As they were parsed.
+        hints: The declared types, by option; one that is missing is not checked.
+
+    Raises:
+        UnknownName: if the model has no such option.
+        BadInput: if a value has another type.
+    """
+    known = [*hints, "conditional", "train.batch"]
+    fitted = {}
+    for name, value in options.items():
+        if name not in hints:
+            raise unknown(f"option of {model}", name, known)
+        fitted[name] = _converted(value, hints[name])
+        if fitted[name] is NOTHING:
+            raise BadInput(f"The option {name} of {model} must be {_words(hints[name])}.", got=value)
+    return fitted
+
+
+NOTHING = object()
+"""What a value becomes that does not fit."""
+
+
+def _converted(value: Any, hint: Any) -> Any:
+    """The value as the type wants it, or ``NOTHING``."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        fits = (_converted(value, part) for part in arguments)
+        return next((found for found in fits if found is not NOTHING), NOTHING)
+    if origin is Literal:
+        return value if any(value == choice and type(value) is type(choice) for choice in arguments) else NOTHING
+    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, Sequence)):
+        return _converted_list(value, arguments)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in (None, type(None)):
+        return None if value is None else NOTHING
+    if hint in (int, float, bool, str):
+        return value if type(value) is hint else NOTHING
+    return value
+
+
+def _converted_list(value: Any, hints: tuple[Any, ...]) -> Any:
+    values = value if isinstance(value, list) else [value]
+    repeated = len(hints) == 1 or (len(hints) == 2 and hints[1] is Ellipsis)
+    wanted = [hints[0]] * len(values) if repeated else list(hints)
+    if len(wanted) != len(values):
+        return NOTHING
+    found = [_converted(item, hint) for item, hint in zip(values, wanted, strict=True)]
+    return NOTHING if any(item is NOTHING for item in found) else found
+
+
+def _words(hint: Any) -> str:
+    """A type in words."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_words(part) for part in arguments)
+    if origin is Literal:
+        return " or ".join(str(choice) for choice in arguments)
+    if arguments:
+        return f"a list of {_words(arguments[0])}"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
+    return names.get(hint, str(hint))
