@@ -48,23 +48,25 @@ class Raw:
     Args:
         name: The name in the header.
         values: The values.
-        where: The file and what it calls a row, such as ``people.csv, line``.
+        file: Where they come from.
         lines: The number of each row there.
+        unit: What the numbers count: lines or rows.
     """
 
     name: str
     values: Numbers | Sequence[str | None]
-    where: str
+    file: str
     lines: Sequence[int]
+    unit: str = "row"
 
     def place(self, row: int) -> str:
         """Where a value came from, for a message."""
-        return f"{self.where} {self.lines[row]}"
+        return f"{self.file}, {self.unit} {self.lines[row]}"
 
     @property
     def title(self) -> str:
         """The column, for the start of a message."""
-        return f"Column {self.name!r} of {self.where.split(',')[0]}"
+        return f"Column {self.name!r} of {self.file}"
 
 
 def inferred(raw: Raw, kind: Kind | None = None) -> tuple[Column, Numbers]:

@@ -36,7 +36,7 @@ def read_csv(path: Path, encoding: str | None) -> list[Raw]:
     delimiter = max(DELIMITERS, key=text.lstrip("\r\n").partition("\n")[0].count)
     header, lines, fields = _fields(path, text, delimiter)
     columns = zip(header, zip(*fields, strict=True), strict=True)
-    return [_column(name, texts, f"{path}, line", lines, delimiter == ";") for name, texts in columns]
+    return [_column(name, texts, str(path), lines, delimiter == ";") for name, texts in columns]
 
 
 def _fields(path: Path, text: str, delimiter: str) -> tuple[list[str], list[int], list[list[str]]]:
@@ -92,18 +92,17 @@ def _header(path: Path, row: Sequence[str]) -> list[str]:
     return names
 
 
-def _column(name: str, fields: Sequence[str], where: str, lines: Sequence[int], comma: bool) -> Raw:
+def _column(name: str, fields: Sequence[str], file: str, lines: Sequence[int], comma: bool) -> Raw:
     texts = [field.strip() for field in fields]
     parsed = [_parsed(text, comma) for text in texts]
     if None not in parsed:
-        return Raw(name, np.array(parsed, dtype=np.float64), where, lines)
-    return Raw(name, [None if text.lower() in MISSING else text for text in texts], where, lines)
+        return Raw(name, np.array(parsed, dtype=np.float64), file, lines, "line")
+    return Raw(name, [None if text.lower() in MISSING else text for text in texts], file, lines, "line")
 
 
 def _parsed(text: str, comma: bool) -> float | None:
-    if text.lower() in MISSING:
-        return math.nan
     try:
-        return float(text.replace(",", ".") if comma else text) if "_" not in text else None
+        number = float(text.replace(",", ".") if comma else text)
     except ValueError:
-        return None
+        return math.nan if text.lower() in MISSING else None
+    return None if "_" in text else number  # Python reads 1_000, and no table means it

@@ -46,12 +46,12 @@ def read_parquet(path: Path) -> list[Raw]:
 def _from_arrow(pyarrow: Any, name: str, column: Any, path: Path) -> Raw:
     types = pyarrow.types
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
-    where, lines = f"{path}, row", range(1, len(column) + 1)
+    file, lines = str(path), range(1, len(column) + 1)
     values = column.to_pylist()
     if types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind):
-        return Raw(name, [None if value is None else str(value) for value in values], where, lines)
+        return Raw(name, [None if value is None else str(value) for value in values], file, lines)
     if types.is_float32(kind) or types.is_float16(kind):  # as written: 0.1 in single precision is 0.1
         values = [None if value is None else float(str(np.float32(value))) for value in values]
     elif not (types.is_integer(kind) or types.is_float64(kind) or types.is_decimal(kind)):
         raise DataError(f"Column {name!r} of {path} is neither number nor text.", got=str(column.type), hint="drop it")
-    return Raw(name, np.array([math.nan if value is None else float(value) for value in values]), where, lines)
+    return Raw(name, np.array([math.nan if value is None else float(value) for value in values]), file, lines)
