@@ -54,7 +54,7 @@ def wrapped(cls: type[Model], domain: Domain, given: Domain | None, options: Map
             raise NotSupported("The condition of a model is a class label.", got=given)
         return ByClass(wrapped(cls, domain, None, options), given)
     reason = cls.refuses(domain)
-    if reason is None:
+    if reason is None and cls.suits(domain, options):
         model = cls(domain, given, **options)
         return Standardised(model) if isinstance(domain, Real) and cls.standardise else model
     real = Real(domain.shape)
