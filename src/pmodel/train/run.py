@@ -20,7 +20,7 @@ from ..model import Model
 from ..pictures import grid, png
 from ..storage import RECORD, save, write_atomic
 from . import events
-from .events import Event, Finished, Sampled
+from .events import Event, Sampled
 from .loop import train
 from .planning import Plan
 from .planning import plan as make_plan
@@ -79,17 +79,13 @@ def fit(
     chosen = make_plan(
         model, data, seed=seed, steps=steps, budget=budget, settings=settings, precision=precision, device=device
     )
-    last: Event | None = None
-    log: list[str] = []
-    for last in train(model, data, chosen):
-        log.append(json.dumps(events.to_json(last)))
-        if folder is not None and isinstance(last, Sampled) and data.domain.image:
-            write_atomic(folder / "samples" / f"{round(1000 * last.progress):04d}.png", png(grid(last.x, data.domain)))
+    log: list[Event] = []
+    for event in train(model, data, chosen):
+        log.append(event)
         if on_event is not None:
-            on_event(last)
-    if folder is not None and isinstance(last, Finished):
-        write_atomic(folder / "events.jsonl", ("\n".join(log) + "\n").encode())
-        save(model, folder, _record(name, options, data, chosen, last))
+            on_event(event)
+    if folder is not None:
+        _write(folder, model, _record(name, options, data, chosen, log[-1]), log)
     return model
 
 
@@ -99,6 +95,17 @@ def _fresh(folder: Path) -> Path:
         what = "holds a run already" if (folder / RECORD).exists() else "is not empty"
         raise RunError(f"{folder} {what}.", hint="choose another --out, or remove it first")
     return folder
+
+
+def _write(folder: Path, model: Model, record: Mapping[str, Any], log: list[Event]) -> None:
+    """Write the run folder once training is over, its record last: a folder with a record is whole."""
+    for event in log:
+        if isinstance(event, Sampled) and model.domain.image:
+            picture = png(grid(event.x, model.domain))
+            write_atomic(folder / "samples" / f"{round(1000 * event.progress):04d}.png", picture)
+    lines = (json.dumps(events.to_json(event)) + "\n" for event in log)
+    write_atomic(folder / "events.jsonl", "".join(lines).encode())
+    save(model, folder, record)
 
 
 def _size_options(name: str, size: str) -> dict[str, Any]:
@@ -113,7 +120,7 @@ def _size_options(name: str, size: str) -> dict[str, Any]:
     return dict(sizes[size])
 
 
-def _record(name: str, options: Mapping[str, Any], data: Dataset, plan: Plan, last: Finished) -> dict[str, Any]:
+def _record(name: str, options: Mapping[str, Any], data: Dataset, plan: Plan, last: Event) -> dict[str, Any]:
     """Everything that is known of a finished run, but the model's specification."""
     return {
         "name": name,
