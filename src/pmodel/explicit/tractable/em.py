@@ -86,16 +86,14 @@ class WeightedSum(Samples, Completes, Marginalises, ClosedForm):
         for rows in torch.split(x, kernel.block):
             features = kernel.features(rows)
             joint = kernel.log_prob(features).add_(log_weights)
-            log_prob = joint.logsumexp(0)
+            responsibilities, log_prob = _bayes(joint)
             total += log_prob.sum()
-            _add(sums, kernel.sums(features, _responsibilities(joint, log_prob)))
+            _add(sums, kernel.sums(features, responsibilities))
         return {"log_prob": total, **kernel.finish(sums)}
 
     def _sums_of_holes(self, x: Tensor, observed: Tensor) -> Sums:
-        joint = self._log_joint(x, observed)
-        log_prob = joint.logsumexp(0)
-        sums = self.parts.expected_sums(x, observed, _responsibilities(joint, log_prob))
-        return {"log_prob": log_prob.sum(), **sums}
+        responsibilities, log_prob = _bayes(self._log_joint(x, observed))
+        return {"log_prob": log_prob.sum(), **self.parts.expected_sums(x, observed, responsibilities)}
 
     def maximise(self, statistics: Mapping[str, Tensor]) -> None:
         """M-step. A component that has lost its data becomes a neighbour of the heaviest, with half of its weight."""
@@ -140,9 +138,14 @@ LOST = 1e-3
 """A component with fewer data than this has lost its data."""
 
 
-def _responsibilities(joint: Tensor, log_prob: Tensor) -> Tensor:
-    """``w_k p_k(x) / p(x)`` in place of the logarithm ``joint``; 0 for a datum that is impossible under every component."""
-    return joint.sub_(log_prob.nan_to_num(neginf=0.0)).exp_()
+def _bayes(joint: Tensor) -> tuple[Tensor, Tensor]:
+    """``w_k p_k(x) / p(x)``, in place of the logarithms ``joint`` ``(K, B)`` of its numerators, and ``log p(x)``.
+
+    One exponential serves both. The responsibilities of a datum that is impossible under every component are 0.
+    """
+    peak = joint.amax(0).nan_to_num_(neginf=0.0)
+    total = joint.sub_(peak).exp_().sum(0)
+    return joint.div_(total.clamp_min(1e-300)), total.log().add_(peak)
 
 
 def _draw(probabilities: Tensor, generator: Generator) -> Tensor:

@@ -85,8 +85,8 @@ class MonomialKernel(Kernel):
         return self.coefficients @ features
 
     def sums(self, features: Tensor, weights: Tensor) -> Sums:
-        """Its transpose."""
-        return {"moments": weights @ features.T}
+        """Its transpose; the tall product is the faster one."""
+        return {"moments": (features @ weights.T).T}
 
     def finish(self, sums: Sums) -> Sums:
         """From moments about the centre to sums about the means."""
