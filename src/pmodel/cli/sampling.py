@@ -12,7 +12,7 @@ import typer
 
 from ..errors import BadInput, NotSupported, RunError
 from .console import say
-from .options import Number, Run, Seed
+from .options import Number, Run, Seed, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,13 @@ def sample(
     seed: Seed = 0,
     label: Annotated[
         Optional[int],  # noqa: UP045 (typer reads it)
-        typer.Option("--label", min=0, help="The label of all of them, for a conditional model.", show_default=False),
+        typer.Option(
+            "--label",
+            metavar="K",
+            parser=whole(0, 10**9),
+            help="The label of all of them, for a conditional model.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Draw new data from a run."""

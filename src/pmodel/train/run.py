@@ -32,7 +32,7 @@ SIZES = ("tiny", "small", "base")
 
 def fit(
     name: str,
-    data: Dataset | str,
+    data: Dataset | str | Path,
     *,
     out: str | Path | None = None,
     steps: int | None = None,
@@ -69,7 +69,7 @@ def fit(
     Raises:
         PmodelError: if a name, an option, the data or the folder are not fit; nothing is left behind then.
     """
-    if isinstance(data, str):
+    if not isinstance(data, Dataset):
         data = load_data(data)
     folder = None if out is None else _fresh(Path(out))
     if conditional and data.given is None:
