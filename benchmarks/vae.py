@@ -4,10 +4,10 @@
     PMODEL_DATA=... python benchmarks/vae.py
 
 Architecture on both sides: 3×3 convolutions 32-64-64-64 with strides 1, 2, 2, 1, a linear layer to 32 means and 32
-log-variances, and the mirror image; Bernoulli likelihood, Adam at 1e-3, batches of 128, no schedule, no averaging of weights. Each side trains
-the way its users do: pythae with its own trainer's step over its own loader, pmodel with its own step and the arithmetic that
-its plan measures. Each round trains on the same number of images; the ratio is the median over rounds. At the end the evidence
-lower bound on the same 2 000 held-out images shows that the results are equally good.
+log-variances, and the mirror image; Bernoulli likelihood, Adam at 1e-3, batches of 128, no schedule, no averaging of weights.
+Each side trains the way its users do: pythae with its own trainer's step over its own loader, pmodel with its own step and
+the arithmetic that its plan measures. Each round trains on the same number of images; the ratio is the median over rounds.
+At the end the evidence lower bound on the same 2 000 held-out images shows that the results are equally good.
 """
 
 from __future__ import annotations
