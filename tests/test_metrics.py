@@ -20,7 +20,7 @@ from pmodel.metrics import (
 )
 from pmodel.metrics.features import Columns
 from pmodel.metrics.fid import jackknife_stderr
-from pmodel.metrics.likelihood import places, student
+from pmodel.metrics.likelihood import places, seeds_half, student
 from pmodel.metrics.measure import choose, named
 
 MEASURE = Measure(data="abc", split="test", probability="mass")
@@ -233,6 +233,17 @@ def test_seeds_that_disagree_widen_the_interval():
     two = compare_likelihoods(candidate("a", [X + 0.4, X + 1.6]), candidate("b", X + noise(500, seed=2) * 0.1))
     assert (one.outcome, two.outcome) == ("first", "undecided")
     assert two.difference == pytest.approx(one.difference)
+
+
+def test_the_interval_from_seeds_is_that_of_welchs_test():
+    stats = pytest.importorskip("scipy.stats")
+    a, b = [1.0, 1.4, 1.1, 1.3], [0.2, 0.5, 0.9, 0.1]
+    errors = [(float(torch.tensor(v).double().std()) / 2, 4) for v in (a, b)]
+    variance = sum(e**2 for e, _ in errors)
+    freedom = int(variance**2 / sum(e**4 / 3 for e, _ in errors))
+    assert stats.ttest_ind(a, b, equal_var=False).df >= freedom
+    assert seeds_half(errors) == pytest.approx(float(stats.t.ppf(0.995, freedom)) * variance**0.5, rel=0.01)
+    assert seeds_half([(0.0, 3), (0.5, 1)]) == 0
 
 
 def test_candidates_pair_datum_by_datum():

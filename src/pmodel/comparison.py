@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from . import __version__, catalogue
+from .construction import options_of
 from .data import Dataset, load_data
-from .errors import BadInput, PmodelError, RangeError, RunError
+from .errors import BadInput, PmodelError, RangeError, RunError, unknown
 from .evaluation import Bench, Evaluation, read_evaluation
 from .storage import RECORD, load, read_json, write_json
 from .train import Event, fit
@@ -54,7 +55,7 @@ class Entry:
         """From ``"mixture"``, ``"vae:latent=2,train.batch=64"``, or ``("vae", {"latent": 2})``.
 
         Raises:
-            UnknownName: if there is no such model.
+            UnknownName: if there is no such model or option.
             BadInput: if an option is malformed, or is one that all models of a comparison share.
         """
         from .cli.settings import parse_settings  # the one grammar of key=value
@@ -66,12 +67,15 @@ class Entry:
             options |= {"conditional": True} if parsed.conditional else {}
         else:
             name, options = model[0], dict(model[1])
-        catalogue.find(name)
+        known = [*options_of(catalogue.find(name).load()), "conditional", "size", "train.batch"]
         for word in TAKEN:
             if word in options:
                 raise BadInput(
                     f"{word} is the same for all models of a comparison.", got=f"{name}:{word}={options[word]}"
                 )
+        for word in options:
+            if word not in known and not word.startswith("train."):
+                raise unknown(f"option of {name}", word, known)
         settings = {k.removeprefix("train."): options.pop(k) for k in list(options) if k.startswith("train.")}
         return cls(
             name,
@@ -207,7 +211,7 @@ def compare(
         on_progress: Called as the comparison goes on.
 
     Raises:
-        UnknownName: if a model does not exist.
+        UnknownName: if a model or an option does not exist.
         BadInput: if a setting is out of range, or two models are the same.
         RunError: if the folder holds runs of another comparison.
     """

@@ -20,6 +20,8 @@ __all__ = ["Fidelity"]
 
 MOST_REFERENCE = 10_000
 """Real data in the reference of a distance, at most."""
+LEAST = 20
+"""Samples that a distance needs at least."""
 EXPECTED = 10
 """A class is missed where so many clear samples of it were expected and none came."""
 
@@ -57,7 +59,7 @@ class Fidelity:
 
     def __call__(self, samples: Tensor) -> dict[str, Any]:
         """The distance and the judgement of samples, ``(N, *shape)`` with N at least ``n``, as JSON by name."""
-        if self.n < 2 or len(samples) < self.n:
+        if self.n < LEAST or len(samples) < self.n:
             return {}
         found = self._raw(samples[: self.n])
         fid = found["fid"] | {

@@ -17,7 +17,7 @@ and everything else is undecided. Draws of a stochastic bound are part of :math:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -35,6 +35,7 @@ __all__ = [
     "compare_likelihoods",
     "likelihood_json",
     "places",
+    "seeds_half",
     "student",
 ]
 
@@ -52,6 +53,20 @@ def student(freedom: int) -> float:
         return STUDENT_99[freedom - 1]
     z = NORMAL_99
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+
+
+def seeds_half(errors: Iterable[tuple[float, int]]) -> float:
+    """Half of the 99 % interval of a difference that comes from training seeds, by Welch's t with Satterthwaite's freedom.
+
+    Args:
+        errors: The standard error of each mean over seeds, and the number of its seeds; one seed has no error to tell.
+    """
+    known = [(stderr, seeds) for stderr, seeds in errors if seeds > 1 and stderr > 0]
+    if not known:
+        return 0.0
+    variance = sum(stderr**2 for stderr, _ in known)
+    freedom = variance**2 / sum(stderr**4 / (seeds - 1) for stderr, seeds in known)
+    return student(max(1, int(freedom + 1e-9))) * math.sqrt(variance)
 
 
 @final
@@ -161,8 +176,7 @@ def _paired(a: Candidate, b: Candidate) -> tuple[float, float]:
     """The mean difference and the half-width of its interval, from the data and, with several seeds, from the seeds."""
     d = a.values - b.values
     parts = [student(max(len(d) - 1, 1)) * float(d.std()) / len(d) ** 0.5 if len(d) > 1 else math.nan]
-    parts += [student(len(c.runs) - 1) * c.seed_stderr for c in (a, b) if len(c.runs) > 1]
-    return float(d.mean()), math.hypot(*parts)
+    return float(d.mean()), math.hypot(*parts, seeds_half((c.seed_stderr, len(c.runs)) for c in (a, b)))
 
 
 def _with_impossible(a: Candidate, b: Candidate) -> Verdict:

@@ -19,9 +19,8 @@ from .numbers import number
 __all__ = ["Gallery"]
 
 COLUMNS = 8
-IMAGES = 64
-"""Images in a grid."""
-WIDTH = 296
+"""Images in a row of a grid, at most."""
+WIDTH = 336
 """CSS pixels of a figure, about; image grids are magnified by whole numbers up to it."""
 STATES = 64
 """Discrete data of at most so many states are shown as frequencies."""
@@ -75,7 +74,7 @@ class Gallery:
             description: For those who cannot see it.
         """
         if self.domain.image:
-            return _images(x[:IMAGES], self.domain, description)
+            return _images(x, self.domain, description)
         if self.plane:
             return self._points(x[:POINTS], description)
         if self._states:
@@ -146,7 +145,9 @@ class Gallery:
 
 
 def _images(x: Tensor, domain: Domain, description: str) -> Markup:
-    sheet = grid(x, domain, columns=min(COLUMNS, len(x)))
+    side = domain.shape[2] + 1
+    columns = max(2, min(COLUMNS, WIDTH // max(40, 2 * side if side < 50 else side)))
+    sheet = grid(x[: columns * max(columns, 6)], domain, columns=columns)
     scale = max(1, WIDTH // sheet.width)
     return element(
         "img",

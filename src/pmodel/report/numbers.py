@@ -26,7 +26,11 @@ def number(value: float, stderr: float | None = None) -> str:
 
 
 def _with_error(value: float, stderr: float | None) -> str:
-    return number(value, stderr) if not stderr else f"{number(value, stderr)} ± {number(stderr, stderr)}"
+    return (
+        number(value)
+        if not stderr or stderr < 1e-9 * abs(value)
+        else f"{number(value, stderr)} ± {number(stderr, stderr)}"
+    )
 
 
 def likelihood(written: Mapping[str, Any] | None) -> str:
@@ -61,7 +65,7 @@ def duration(seconds: float | None) -> str:
     for unit, size in (("h", 3600), ("min", 60), ("s", 1)):
         if seconds >= size * (2 if unit != "s" else 1):
             return f"{seconds / size:.1f} {unit}"
-    return f"{1000 * seconds:.0f} ms"
+    return f"{1000 * seconds:.0f} ms" if seconds >= 0.001 else "< 1 ms"
 
 
 def place(found: Mapping[str, int] | None, of: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data import Dataset
+from ..domain import Discrete, Table
 from ..evaluation import read_evaluation
 from ..metrics.measure import choose
 from ..storage import RECORD, read_json, write_atomic
@@ -63,7 +64,7 @@ def write_comparison_page(folder: Path, data: Dataset, report: Mapping[str, Any]
         report: What ``summary`` returned.
     """
     body = [
-        _header("comparison", report["data"]["name"], data.summary, _facts(report)),
+        _header("comparison", data.name, _lead(data), _facts(report)),
         element("ul", *(element("li", finding) for finding in _findings(report)), class_="findings"),
         element("h2", "Results"),
         results(report["models"], report["data"]["truth"], _caption(report)),
@@ -111,7 +112,7 @@ def write_run_page(folder: str | Path, data: Dataset) -> None:
         "commands": [f"pmodel evaluate {folder.name}", f"pmodel sample {folder.name} -n 64 --out samples.png"],
     }
     body = [
-        _header("run", f"{name} on {data.name}", data.summary, _facts(report)),
+        _header("run", f"{name} on {data.name}", _lead(data), _facts(report)),
         element("h2", "Results"),
         results([model], None, _caption(report)),
         *_notes([model]),
@@ -142,6 +143,21 @@ def _header(kind: str, title: str, lead: str, facts: Sequence[tuple[str, str]]) 
     )
 
 
+def _lead(data: Dataset) -> str:
+    """What one datum is, in a line."""
+    shape = "×".join(map(str, data.domain.shape)) or "1"
+    if isinstance(data.domain, Table):
+        what = f"rows of {shape} columns"
+    else:
+        what = (
+            f"images of {shape}"
+            if data.domain.image
+            else f"{shape} number{'s' if data.domain.entries > 1 else ''} a datum"
+        )
+        what += f", {data.domain.levels} levels" if isinstance(data.domain, Discrete) else ", real"
+    return f"{what}, {len(data.label_names)} labels" if data.given is not None else what
+
+
 def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     data, protocol, judge = report["data"], report["protocol"], report["judge"]
     sizes = " / ".join(count(data["sizes"][name]) for name in ("train", "valid", "test"))
@@ -151,7 +167,7 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     elif protocol.get("steps") is not None:
         training = f"{count(protocol['steps'])} steps for each model"
     facts = [
-        ("training / validation / test data", sizes),
+        ("train / valid / test data", sizes),
         ("content hash", data["hash"][:16]),
         ("training", training) if "budget" in protocol else ("seed", str(protocol["seeds"][0])),
         ("measured with", f"{count(protocol['n'])} samples"),
@@ -173,7 +189,7 @@ def _findings(report: Mapping[str, Any]) -> list[str]:
         if first:
             found.append(f"{what}, {first[0]} is first of {len(placed)}.")
         else:
-            found.append(f"{what}, it is undecided which of {_listed(rivals)} is best.")
+            found.append(f"{what}, no model is certainly first: it is undecided between {_listed(rivals)}.")
     bounds = [m["label"] for m in report["models"] if (m["likelihood"] or {}).get("kind") == "lower_bound"]
     if bounds and len(report["models"]) > len(bounds):
         found.append(f"Only a lower bound of the likelihood is known for {_listed(bounds)}.")
@@ -196,6 +212,8 @@ def _caption(report: Mapping[str, Any]) -> str:
             f"Distance: {count(fid['n'])} samples against {count(fid['n_reference'])} real data, "
             f"{fid['dimensions']} features; {measure_words(protocol['fidelity'])}."
         )
+        if report["judge"] is None and "judge" not in protocol["fidelity"].get("extractor", ""):
+            parts.append("On plain columns it sees means and covariances only.")
     return " ".join(parts)
 
 
@@ -232,7 +250,7 @@ def _gallery(folder: Path, data: Dataset, models: Sequence[Mapping[str, Any]]) -
     real = data.domain.check(data.test.x[rows])
     gallery = Gallery(data.domain, real)
     which = "training data: there are no others" if data.test is data.train else "held out"
-    order = choose(len(real), 64, 0, "shown") if data.domain.image else choose(len(real), len(real), 0, "shown")
+    order = choose(len(real), 100, 0, "shown") if data.domain.image else choose(len(real), len(real), 0, "shown")
     figures = [_figure("real data", which, gallery.figure(real[order], f"real data of {data.name}"), real=True)]
     for model in models:
         if model["run"] is None:

@@ -45,7 +45,7 @@ tr.reference td, tr.reference th { background: var(--band); font-style: italic; 
 tr.reference th, tr.failed th { padding-left: .0rem; }
 tr.failed td { color: var(--soft); }
 .rows td, .rows th { padding: .3rem .9rem .3rem 0; white-space: nowrap; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.8rem 1.6rem;
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(19.8rem, 1fr)); gap: 1.8rem 1.6rem;
   margin-top: 1.1rem; }
 .gallery.wide { grid-template-columns: 1fr; }
 figure { margin: 0; min-width: 0; }

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import platform
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ import torch
 from .. import __version__
 from ..data import Dataset
 from ..metrics import Candidate, Judge, Verdict, bits_per_dim_json, compare_likelihoods
-from ..metrics.likelihood import NORMAL_99, places, student
+from ..metrics.likelihood import NORMAL_99, places, seeds_half
 
 if TYPE_CHECKING:
     from ..comparison import Outcome
@@ -155,7 +155,14 @@ def _over_seeds(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     inner = math.sqrt(sum(e * e for e in own)) / k if own else None
     between = float(numbers.std()) / math.sqrt(k) if k > 1 else 0.0
     stderr = None if inner is None and k < 2 else math.hypot(inner or 0.0, between)
-    return {**values[0], "value": float(numbers.mean()), "stderr": stderr, "seeds": k, "seed_stderr": between}
+    return {
+        **values[0],
+        "value": float(numbers.mean()),
+        "stderr": stderr,
+        "seeds": k,
+        "sample_stderr": inner,
+        "seed_stderr": between,
+    }
 
 
 def _means(speeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -173,22 +180,16 @@ def _distances(models: Sequence[Mapping[str, Any]]) -> list[Verdict]:
 
 def _nearer(first: str, a: Mapping[str, Any], second: str, b: Mapping[str, Any]) -> Verdict:
     difference = b["value"] - a["value"]  # positive where the first is nearer
-    if a["stderr"] is None or b["stderr"] is None:
+    if a["sample_stderr"] is None or b["sample_stderr"] is None:
         return Verdict(first, second, "undecided", difference, None, "too few samples for a standard error")
-    half = math.hypot(_half(a), _half(b))
+    samples = NORMAL_99 * math.hypot(a["sample_stderr"], b["sample_stderr"])
+    half = math.hypot(samples, seeds_half((m["seed_stderr"], m["seeds"]) for m in (a, b)))
     interval = (difference - half, difference + half)
     if interval[0] > 0:
         return Verdict(first, second, "first", difference, interval, "the interval of the difference excludes zero")
     if interval[1] < 0:
         return Verdict(first, second, "second", difference, interval, "the interval of the difference excludes zero")
     return Verdict(first, second, "undecided", difference, interval, "the interval of the difference holds zero")
-
-
-def _half(metric: Mapping[str, Any]) -> float:
-    """Half of a 99 % interval, wider where the error comes from few seeds."""
-    quantile: Callable[[int], float] = student
-    seeds = metric["seeds"]
-    return float(metric["stderr"]) * (quantile(seeds - 1) if seeds > 1 and metric["seed_stderr"] else NORMAL_99)
 
 
 def _command(

@@ -99,9 +99,9 @@ def _distance(model: Model, of: int) -> list[Markup] | None:
 def _judged(judge: Mapping[str, Any] | None) -> list[Markup] | None:
     if judge is None:
         return None
-    missing = f"none of {', '.join(judge['missing'])}" if judge["missing"] else ""
+    missing = f"missing: {', '.join(judge['missing'])}" if judge["missing"] else ""
     classes = f"{judge['present']} of {judge['expected']} classes" if judge["expected"] > 1 else ""
-    return _cell(share(judge["value"]), f"real data {share(judge['real'])}", missing or classes)
+    return _cell(share(judge["value"]), f"real {share(judge['real'])}", missing or classes)
 
 
 def _training(speed: Mapping[str, Any]) -> list[Markup] | None:
