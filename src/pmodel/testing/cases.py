@@ -33,11 +33,14 @@ class Case:
         name: What reports call it.
         domain: What one datum is.
         given: The domain of the label, or None.
+        bare: Without wrappers, on data whose scale is neither one nor far from it: a variance taken for a standard deviation
+            goes unseen at scale one, and what a wrapper checks the model itself need not.
     """
 
     name: str
     domain: Domain
     given: Discrete | None = None
+    bare: bool = False
 
 
 _REAL = Column("length")
@@ -57,6 +60,7 @@ CASES: tuple[Case, ...] = (
     Case("line", Real((1,))),
     Case("plane", Real((2,))),
     Case("plane, given a label", Real((2,)), LABEL),
+    Case("plane, without wrappers", Real((2,)), bare=True),
     Case("rounded", Table((_ROUNDED,))),
     Case("real and category", Table((_REAL, _CATEGORY))),
     Case("mixed table", Table((_REAL, _ROUNDED, _CATEGORY, _GAPPY))),
@@ -64,18 +68,18 @@ CASES: tuple[Case, ...] = (
 )
 
 
-def toy(domain: Domain, given: Domain | None, n: int, generator: Generator, *, complete: bool = False) -> Batch:
+def toy(case: Case, n: int, generator: Generator, *, complete: bool = False) -> Batch:
     """Data with structure: correlated, skewed, in units far from standard, and different for each label.
 
     A hidden normal factor and a label shift every entry; the result is squashed into the domain.
 
     Args:
-        domain: What one datum is.
-        given: The domain of the label, or None.
+        case: Whose data.
         n: How many.
         generator: Of the draws.
         complete: Leave no value missing, even where the domain allows it.
     """
+    domain, given = case.domain, case.given
     entries = torch.arange(domain.entries, dtype=torch.float64)
     labels = None
     t = 0.6 * torch.randn(n, 1, generator=generator, dtype=torch.float64) + 0.5 * (entries % 3 - 1)
@@ -84,7 +88,8 @@ def toy(domain: Domain, given: Domain | None, n: int, generator: Generator, *, c
         weights = torch.tensor(FREQUENCIES[: given.levels]) if given.levels <= 3 else torch.ones(given.levels)
         labels = torch.multinomial(weights, n, replacement=True, generator=generator)
         t = t + 1.5 * (labels.unsqueeze(1) - (given.levels - 1) / 2) * (1 - 2 * (entries % 2))
-    x = _squashed(t, domain).reshape(n, *domain.shape)
+    x = 0.5 + 2 * t if case.bare else _squashed(t, domain)
+    x = x.reshape(n, *domain.shape)
     if isinstance(domain, Table) and not complete:
         gaps = torch.tensor([MISSING if column.missing else 0.0 for column in domain.columns])
         x[torch.rand(x.shape, generator=generator) < gaps] = torch.nan

@@ -129,15 +129,14 @@ def chi_square(x: Tensor, masses: Masses, domain: Discrete, *, clamped: bool) ->
     """
     n = len(x)
     counts = torch.bincount(states_of(x, domain), minlength=len(masses.p)).double()
-    if bool((counts[masses.p == 0] > 0).any()):
+    values = masses.nodes.x.flatten(1)
+    edge = ((values == 0) | (values == domain.levels - 1)).any(1) & clamped
+    if bool((counts[(masses.p == 0) & ~edge] > 0).any()):
         return math.inf
     excess = counts / n - masses.p
+    excess = torch.where(edge, excess.clamp(max=0.0), excess)
     variance = masses.p / n + masses.stderr.square()
     common = masses.p * n >= EXPECTED
-    if clamped:
-        values = masses.nodes.x.flatten(1)
-        edge = ((values == 0) | (values == domain.levels - 1)).any(1)
-        excess = torch.where(edge, excess.clamp(max=0.0), excess)
     terms = (excess.square() / variance.clamp_min(1e-300))[common]
     rare = ~common & (masses.p > 0)
     if bool(rare.any()):

@@ -75,12 +75,12 @@ class Subject:
     def data(self) -> Batch:
         """Toy training data; with missing values where the domain and the model allow them."""
         complete = not self.blank.can("marginalise")
-        return toy(self.domain, self.blank.given, TRAINING, generator(0, "conformance"), complete=complete)
+        return toy(self.case, TRAINING, generator(0, "conformance"), complete=complete)
 
     @cached_property
     def held_out(self) -> Batch:
         """A few more, complete."""
-        return toy(self.domain, self.blank.given, 64, generator(1, "conformance"), complete=True)
+        return toy(self.case, 64, generator(1, "conformance"), complete=True)
 
     @cached_property
     def fitted(self) -> Any:

@@ -136,6 +136,10 @@ def _creator(cls: type[Model], case: Case) -> Callable[[], Model]:
     """Makes the tiny instance of a class for a case, in the wrappers that it needs there."""
 
     def create() -> Model:
+        if case.bare:
+            if (refusal := cls.refuses(case.domain)) is not None:
+                raise NotSupported(f"{cls.__name__} takes no such data without a wrapper: {refusal}.", got=case.domain)
+            return cls.tiny(case.domain)
         native: Domain = case.domain if cls.refuses(case.domain) is None else Real(case.domain.shape)
         if cls.refuses(native) is not None:
             raise NotSupported(f"{cls.__name__} cannot take these data.", got=case.domain)

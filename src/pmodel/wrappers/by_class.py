@@ -30,7 +30,7 @@ class ByClass(Samples, Bound, Completes, Marginalises, ClosedForm):
 
     def __init__(self, model: Model, given: Discrete) -> None:
         super().__init__(model.domain, given)
-        if not isinstance(model, ClosedForm) or model.given is not None:
+        if model.learns != ("statistics",) or model.given is not None:
             raise NotSupported("ByClass takes an unconditional model that is fitted in closed form.", got=type(model))
         if given.levels > 10_000:
             raise BadInput("ByClass fits one model for each class: at most 10000.", got=given.levels)

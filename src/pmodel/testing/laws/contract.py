@@ -18,7 +18,7 @@ from ...domain import domain_from_json
 from ...errors import NotSupported, UnknownName
 from ...model import Model
 from ...storage import load, save
-from ..check import require
+from ..check import ConformanceError, require
 from ..fitting import learn
 from ..law import VERBS, Law, always, calls
 from ..subject import Subject, core_of
@@ -48,7 +48,10 @@ def options_are_recorded(subject: Subject) -> None:
 def state_dict_restores_the_model(subject: Subject) -> None:
     """A fresh instance with the trained one's state_dict samples and scores the same bits."""
     again = subject.fresh()
-    again.load_state_dict(subject.fitted.state_dict())
+    try:
+        again.load_state_dict(subject.fitted.state_dict())
+    except RuntimeError as error:
+        raise ConformanceError("A fresh instance has other tensors than the trained one.", got=error) from error
     _same_answers(subject, subject.fitted, again, "A fresh instance with the same state_dict")
 
 
@@ -80,7 +83,11 @@ def verbs_are_what_it_says(subject: Subject) -> None:
     model = subject.fitted
     for verb, call in calls(model, subject.domain, subject.held_out).items():
         if model.can(verb):
-            _works(subject, verb, call())
+            try:
+                answer = call()
+            except Exception as error:
+                raise ConformanceError(f"{verb} is declared and fails.", got=error) from error
+            _works(subject, verb, answer)
         else:
             _is_not_supported(verb, call)
 

@@ -121,7 +121,7 @@ def learns_its_data(subject: Subject) -> None:
     model = learn(subject.fresh(), subject.data, steps=1500, iterations=100)
     if core_of(model).size <= 2 * subject.domain.entries:
         return  # a box has as many numbers
-    data = toy(subject.domain, model.given, 1000, generator(5, "conformance"), complete=True).x.flatten(1).double()
+    data = toy(subject.case, 1000, generator(5, "conformance"), complete=True).x.flatten(1).double()
     low, high = data.min(0).values, data.max(0).values
     noise = low + (high - low) * torch.rand(data.shape, generator=generator(6, "conformance"), dtype=torch.float64)
     samples = model.sample(1000, generator=7).flatten(1).double()

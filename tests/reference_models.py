@@ -1,0 +1,300 @@
+"""Five small models whose mathematics fits on a line each: the suite's own ground, and what the planted bugs are planted in."""
+
+import itertools
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from pmodel.capability import Bound, Completes, Density, Latent, Marginalises, Samples
+from pmodel.distribution import Normal
+from pmodel.domain import Discrete, Real
+from pmodel.learning import ClosedForm, GradientTrained, Loss, Phase
+
+
+def one_hot_label(given, labels):
+    return F.one_hot(given, labels).float()
+
+
+class Counted(Samples, Completes, Marginalises, ClosedForm):
+    """P(x | y) = (count + smoothing) / total over all enumerated states."""
+
+    natives = (Discrete,)
+    conditional = True
+
+    def __init__(self, domain, given=None, *, smoothing=0.5):
+        super().__init__(domain, given)
+        self.smoothing = smoothing
+        states = list(itertools.product(range(domain.levels), repeat=domain.entries))
+        self.register_buffer("states", torch.tensor(states).reshape(-1, domain.entries))
+        self.register_buffer(
+            "p", torch.full((max(1, len(self.given_frequencies)), len(states)), 1 / len(states)).double()
+        )
+
+    @classmethod
+    def tiny(cls, domain, given=None):
+        return cls(domain, given, smoothing=0.25)
+
+    @classmethod
+    def refuses(cls, domain):
+        if isinstance(domain, Discrete) and domain.levels**domain.entries <= 64:
+            return None
+        return "it lists at most 64 states"
+
+    def initialise(self, subset, generator):
+        pass
+
+    def statistics(self, batch, generator):
+        hits = self._hits(batch.x, torch.ones_like(batch.x, dtype=torch.bool)).double()
+        rows = torch.zeros(len(batch.x), dtype=torch.int64) if batch.given is None else batch.given
+        counts = torch.zeros_like(self.p).index_add_(0, rows, hits)
+        return {"counts": counts, "n": torch.tensor(len(batch.x)).double()}
+
+    def maximise(self, statistics):
+        counts = statistics["counts"] + self.smoothing
+        self.p.copy_(counts / counts.sum(1, keepdim=True))
+
+    def _hits(self, x, observed):
+        """Whether each state agrees with the observed entries of each datum, (N, S)."""
+        x, observed = x.flatten(1).unsqueeze(1), observed.flatten(1).unsqueeze(1)
+        return ((x == self.states) | ~observed).all(2)
+
+    def _rows(self, given, n):
+        return self.p[torch.zeros(n, dtype=torch.int64) if given is None else given]
+
+    def _log_prob(self, x, given):
+        return self._log_marginal(x, torch.ones_like(x, dtype=torch.bool), given)
+
+    def _log_marginal(self, x, observed, given):
+        return (self._hits(x, observed) * self._rows(given, len(x))).sum(1).clamp(max=1).log()
+
+    def _sample(self, n, given, generator):
+        return self._chosen(self._rows(given, n), generator)
+
+    def _complete(self, x, observed, given, generator):
+        return self._chosen(self._hits(x, observed) * self._rows(given, len(x)), generator)
+
+    def _chosen(self, p, generator):
+        if len(p) == 0:
+            return torch.zeros(0, *self.domain.shape, dtype=torch.int64)
+        return self.states[torch.multinomial(p, 1, generator=generator).squeeze(1)].reshape(-1, *self.domain.shape)
+
+
+class Bell(Samples, Completes, Marginalises, ClosedForm):
+    """p(x) = prod_d N(x_d; mu_d, std_d^2)."""
+
+    natives = (Real,)
+
+    def __init__(self, domain, given=None, *, floor=1e-3):
+        super().__init__(domain, given)
+        self.floor = floor
+        self.register_buffer("mu", torch.zeros(domain.shape, dtype=torch.float64))
+        self.register_buffer("std", torch.ones(domain.shape, dtype=torch.float64))
+
+    @classmethod
+    def tiny(cls, domain, given=None):
+        return cls(domain, given)
+
+    def initialise(self, subset, generator):
+        pass
+
+    def statistics(self, batch, generator):
+        seen = torch.ones_like(batch.x, dtype=torch.bool) if batch.observed is None else batch.observed
+        x = torch.where(seen, batch.x, 0).double()
+        sums = {"count": seen.sum(0).double(), "x": x.sum(0), "xx": x.square().sum(0)}
+        return sums | {"n": torch.tensor(len(x)).double()}
+
+    def maximise(self, statistics):
+        mu = statistics["x"] / statistics["count"]
+        self.mu.copy_(mu)
+        self.std.copy_((statistics["xx"] / statistics["count"] - mu.square()).sqrt().clamp(min=self.floor))
+
+    def _log_prob(self, x, given):
+        return self._log_marginal(x, torch.ones_like(x, dtype=torch.bool), given)
+
+    def _log_marginal(self, x, observed, given):
+        entries = -0.5 * ((x - self.mu) / self.std).square() - self.std.log() - 0.5 * math.log(2 * math.pi)
+        return torch.where(observed, entries, 0).flatten(1).sum(1)
+
+    def _sample(self, n, given, generator):
+        return self.mu + self.std * torch.randn(n, *self.domain.shape, generator=generator, dtype=torch.float64)
+
+    def _complete(self, x, observed, given, generator):
+        return self._sample(len(x), given, generator)
+
+
+class Box(Bell):
+    """p(x) = 1 / volume in the box mu +- sqrt(3) std, 0 outside: there, data are impossible."""
+
+    @property
+    def low(self):
+        return self.mu - math.sqrt(3) * self.std
+
+    def _log_marginal(self, x, observed, given):
+        width = 2 * math.sqrt(3) * self.std
+        inside = ((x >= self.low) & (x <= self.low + width)) | ~observed
+        volume = torch.where(observed, width.log(), 0).flatten(1).sum(1)
+        return torch.where(inside.flatten(1).all(1), -volume, -math.inf)
+
+    def _sample(self, n, given, generator):
+        u = torch.rand(n, *self.domain.shape, generator=generator, dtype=torch.float64)
+        return self.low + 2 * math.sqrt(3) * self.std * u
+
+
+class Chain(Samples, Density, GradientTrained):
+    """P(x | y) = prod_i softmax(b_i + sum_{j < i} W_ij onehot(x_j) + V_i onehot(y))_{x_i}."""
+
+    natives = (Discrete,)
+    conditional = True
+
+    def __init__(self, domain, given=None, *, scale=0.1):
+        super().__init__(domain, given)
+        self.scale = scale
+        d, levels, labels = domain.entries, domain.levels, len(self.given_frequencies)
+        self.bias = nn.Parameter(torch.zeros(d, levels))
+        self.weight = nn.Parameter(scale * torch.randn(d, levels, d, levels))
+        self.label = nn.Parameter(scale * torch.randn(d, levels, labels)) if labels else None
+        self.register_buffer("mask", self.allowed(d))
+
+    @staticmethod
+    def allowed(d):
+        """Whether entry i may look at entry j."""
+        return torch.ones(d, d).tril(-1)
+
+    @classmethod
+    def tiny(cls, domain, given=None):
+        return cls(domain, given, scale=0.2)
+
+    @classmethod
+    def refuses(cls, domain):
+        return None if isinstance(domain, Discrete) and domain.entries == 2 else "it takes two discrete entries"
+
+    def logits(self, x, given):
+        seen = F.one_hot(x.flatten(1), self.domain.levels).float()
+        weight = self.weight * self.mask.unsqueeze(1).unsqueeze(3)
+        logits = self.bias + torch.einsum("iljm,njm->nil", weight, seen)
+        if self.label is not None:
+            logits = logits + torch.einsum("ilk,nk->nil", self.label, one_hot_label(given, self.label.shape[2]))
+        return logits
+
+    def _log_prob(self, x, given):
+        return self.logits(x, given).log_softmax(2).gather(2, x.flatten(1).unsqueeze(2)).sum((1, 2))
+
+    def order(self):
+        return range(self.domain.entries)
+
+    def _sample(self, n, given, generator):
+        x = torch.zeros(n, self.domain.entries, dtype=torch.int64)
+        for i in self.order() if n else ():
+            p = self.logits(x, given)[:, i].softmax(1)
+            x[:, i] = torch.multinomial(p, 1, generator=generator).squeeze(1)
+        return x.reshape(n, *self.domain.shape)
+
+    def phases(self):
+        return (Phase("likelihood", tuple(self.parameters()), self.loss),)
+
+    def loss(self, batch, generator):
+        return Loss(-self._log_prob(batch.x, batch.given).mean())
+
+
+class Line(Samples, Bound, Latent, GradientTrained):
+    """z ~ N(0, 1), x ~ N(W z + b, std^2), q(z | x) = N(V x + c, s^2)."""
+
+    natives = (Real,)
+
+    def __init__(self, domain, given=None, *, latent=1):
+        super().__init__(domain, given)
+        self.latent = latent
+        self.encoder = nn.Linear(domain.entries, latent)
+        self.decoder = nn.Linear(latent, domain.entries)
+        self.log_std = nn.Parameter(torch.zeros(()))
+        self.log_s = nn.Parameter(torch.zeros(()))
+
+    @classmethod
+    def tiny(cls, domain, given=None):
+        return cls(domain, given, latent=1)
+
+    @classmethod
+    def refuses(cls, domain):
+        return None if isinstance(domain, Real) and domain.entries <= 2 else "it takes one or two real entries"
+
+    def _encode(self, x, given):
+        mu = self.encoder(x.flatten(1).float())
+        return Normal(mu, self.log_s.exp().expand_as(mu))
+
+    def _decode(self, z, given):
+        mu = self.decoder(z).reshape(len(z), *self.domain.shape)
+        return Normal(mu, self.log_std.exp().expand_as(mu))
+
+    def _log_weight(self, x, given, generator):
+        q = self._encode(x, given)
+        z = q.sample(generator)
+        prior = Normal(torch.zeros_like(z), torch.ones_like(z))
+        return self._decode(z, given).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
+
+    def _sample(self, n, given, generator):
+        return self._decode(torch.randn(n, self.latent, generator=generator), given).sample(generator)
+
+    def phases(self):
+        return (Phase("bound", tuple(self.parameters()), self.loss),)
+
+    def loss(self, batch, generator):
+        return Loss(-self._log_weight(batch.x, batch.given, generator).mean())
+
+
+class Pair(Samples, GradientTrained):
+    """A generator against a discriminator, with batch norm in both."""
+
+    natives = (Real,)
+    conditional = True
+
+    def __init__(self, domain, given=None, *, width=8):
+        super().__init__(domain, given)
+        labels, d = len(self.given_frequencies), domain.entries
+        self.g = nn.Sequential(nn.Linear(2 + labels, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, d))
+        self.d = nn.Sequential(nn.Linear(d + labels, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, 1))
+
+    @classmethod
+    def tiny(cls, domain, given=None):
+        return cls(domain, given, width=6)
+
+    @classmethod
+    def refuses(cls, domain):
+        return None if isinstance(domain, Real) and domain.entries <= 2 else "it takes one or two real entries"
+
+    def told(self, x, given):
+        return x if given is None else torch.cat([x, one_hot_label(given, len(self.given_frequencies))], 1)
+
+    def made(self, given, n, generator):
+        return self.g(self.told(torch.randn(n, 2, generator=generator), given))
+
+    def judged(self, x, given):
+        """The discriminator on batch statistics that are not recorded."""
+        return torch.func.functional_call(
+            self.d, {k: b.clone() for k, b in self.d.named_buffers()}, self.told(x, given)
+        )
+
+    def _sample(self, n, given, generator):
+        return self.made(given, n, generator).reshape(n, *self.domain.shape)
+
+    def fake(self, batch, generator):
+        """What the discriminator learns from: no gradient, and no trace in the generator's running statistics."""
+        buffers = {k: b.clone() for k, b in self.g.named_buffers()}
+        z = self.told(torch.randn(len(batch.x), 2, generator=generator), batch.given)
+        with torch.no_grad():
+            return torch.func.functional_call(self.g, buffers, z)
+
+    def phases(self):
+        return (
+            Phase("discriminator", tuple(self.d.parameters()), self.tell),
+            Phase("generator", tuple(self.g.parameters()), self.fool),
+        )
+
+    def tell(self, batch, generator):
+        real = self.d(self.told(batch.x.flatten(1).float(), batch.given))
+        fake = self.judged(self.fake(batch, generator), batch.given)
+        return Loss(F.softplus(-real).mean() + F.softplus(fake).mean())
+
+    def fool(self, batch, generator):
+        return Loss(F.softplus(-self.judged(self.made(batch.given, len(batch.x), generator), batch.given)).mean())
