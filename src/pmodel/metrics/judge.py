@@ -169,9 +169,14 @@ def _classes(data: Dataset) -> int:
     return data.given.levels
 
 
+def _untrained(data: Dataset) -> Network:
+    with forked(0, "judge"):
+        return Network(data.domain.shape, _classes(data))
+
+
 def _read(data: Dataset, home: Path) -> Judge | None:
     """The judge in a folder; None if there is none, or its files do not belong together."""
-    network = Network(data.domain.shape, _classes(data))
+    network = _untrained(data)
     try:
         record = read_json(home / "judge.json")
         content = (home / "judge.safetensors").read_bytes()
@@ -185,8 +190,7 @@ def _read(data: Dataset, home: Path) -> Judge | None:
 
 def _trained(data: Dataset, home: Path, steps: int, progress: Callable[[float], None] | None) -> Judge:
     began = time.perf_counter()
-    with forked(0, "judge"):
-        network = Network(data.domain.shape, _classes(data))
+    network = _untrained(data)
     _standardise(network, data.train.x)
     _train(network, data.train, steps, progress)
     network.eval()

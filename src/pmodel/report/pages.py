@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def write_run_page(folder: str | Path, data: Dataset) -> None:
         "judge": None,
         "models": [model],
         "order": {},
-        "commands": [f"pmodel evaluate {folder.name}", f"pmodel sample {folder.name} -n 64 --out samples.png"],
+        "commands": [shlex.join(["pmodel", "evaluate", folder.name, "-n", str(protocol["n"])])],
     }
     body = [
         _header("run", f"{name} on {data.name}", _lead(data), _facts(report)),

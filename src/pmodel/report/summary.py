@@ -197,6 +197,8 @@ def _command(
 ) -> str:
     """The command that makes this comparison again."""
     words = ["pmodel", "compare", *labels, "--data", data.source or data.name]
+    for name, value in data.options.items():
+        words += ["--set", f"data.{name}={','.join(map(str, value)) if isinstance(value, list | tuple) else value}"]
     words += ["--budget", f"{shared['budget']:g}s"] if shared["budget"] is not None else []
     words += ["--steps", str(shared["steps"])] if shared["steps"] is not None else []
     words += ["--size", shared["size"]] if shared["size"] != "base" else []

@@ -1,0 +1,178 @@
+"""``compare``: entries with options, failures as rows, interrupted comparisons that go on, and a report that says all."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from pmodel import comparison
+from pmodel.comparison import Entry, compare
+from pmodel.data import from_arrays
+from pmodel.errors import BadInput, RangeError, RunError, UnknownName
+from pmodel.report import SCHEMA
+
+
+@pytest.fixture(scope="module")
+def data():
+    g = torch.Generator().manual_seed(0)
+    x = torch.cat([torch.randn(400, 2, generator=g) - 3, torch.randn(400, 2, generator=g) + 3])
+    return from_arrays(x.numpy(), name="two")
+
+
+@pytest.fixture(scope="module")
+def result(data, tmp_path_factory):
+    told = []
+    models = ["gaussian", ("mixture", {"components": 2}), "uniform", "dcgan"]
+    found = compare(models, data, out=tmp_path_factory.mktemp("out"), n=100, steps=20, seeds=2, on_progress=told.append)
+    return found, told
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "settings", "label"),
+    [
+        ("mixture", {}, {}, "mixture"),
+        ("mixture:components=20", {"components": 20}, {}, "mixture:components=20"),
+        ("vae:latent=2,beta=4.0", {"latent": 2, "beta": 4.0}, {}, "vae:latent=2,beta=4.0"),
+        ("vae:latent=2,train.batch=64", {"latent": 2}, {"batch": 64}, "vae:latent=2,train.batch=64"),
+    ],
+)
+def test_entries_are_read_and_spelt(text, options, settings, label):
+    entry = Entry.of(text)
+    assert (dict(entry.options), dict(entry.settings), entry.label) == (options, settings, label)
+    assert Entry.of((entry.name, entry.spelling)) == entry
+
+
+def test_entries_know_conditional_and_size():
+    entry = Entry.of("gaussian:conditional=true,size=tiny")
+    assert (entry.conditional, entry.size, dict(entry.options)) == (True, "tiny", {})
+    assert entry.label == "gaussian:conditional=true,size=tiny"
+
+
+@pytest.mark.parametrize(
+    ("models", "error", "words"),
+    [
+        ("gaussian", BadInput, "list of models"),
+        ([], BadInput, "list of models"),
+        (["gausian"], UnknownName, "gaussian"),
+        (["mixture:component=2"], UnknownName, "components"),
+        (["gaussian:seed=3"], BadInput, "same for all models"),
+        (["gaussian", "gaussian"], BadInput, "stands twice"),
+        (["mixture:components"], BadInput, "key=value"),
+    ],
+)
+def test_bad_models_are_refused_before_anything_is_trained(data, tmp_path, models, error, words):
+    with pytest.raises(error, match=words):
+        compare(models, data, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("seeds", [0, -1, True, 1.0, 10**6])
+def test_seeds_are_a_whole_number(data, tmp_path, seeds):
+    with pytest.raises(RangeError, match="seeds"):
+        compare(["gaussian"], data, out=tmp_path / "out", seeds=seeds)
+
+
+def test_the_report_has_the_documented_schema(result):
+    found, _ = result
+    written = json.loads((found.folder / "report.json").read_text())
+    assert written == json.loads(json.dumps(found.report, allow_nan=False))
+    assert written["schema"] == SCHEMA
+    assert {"data", "models", "protocol", "order", "commands"} <= set(written)
+    for model in written["models"]:
+        assert {"name", "options", "seeds", "likelihood", "metrics", "speed", "health", "run"} <= set(model)
+    assert [m["label"] for m in written["models"]] == ["gaussian", "mixture:components=2", "uniform", "dcgan"]
+    for model in written["models"][:3]:
+        assert (found.folder / model["run"] / "model.safetensors").is_file()
+        assert [seed["seed"] for seed in model["seeds"]] == [0, 1]
+    assert found.page.is_file()
+
+
+def test_what_follows_is_ranked(result):
+    gaussian, mixture, uniform, _ = result[0].report["models"]
+    assert mixture["place"]["likelihood"] == {"best": 1, "worst": 1}
+    assert gaussian["likelihood"]["value"] < mixture["likelihood"]["value"]
+    assert uniform["place"]["likelihood"]["best"] > 1
+    verdicts = result[0].report["order"]["likelihood"]
+    assert [(v["first"], v["second"]) for v in verdicts] == [
+        ("gaussian", "mixture:components=2"),
+        ("gaussian", "uniform"),
+        ("mixture:components=2", "uniform"),
+    ]
+    assert verdicts[0]["outcome"] == "second"
+
+
+def test_a_model_that_fails_is_a_row_that_says_why(result):
+    row = result[0].report["models"][3]
+    assert row["run"] is None
+    assert row["likelihood"] is None
+    assert "takes pictures" in row["error"]
+    assert not list((result[0].folder / "runs").glob("*dcgan*"))
+
+
+def test_numbers_of_seeds_are_means_with_the_spread_in_the_error(result):
+    model = result[0].report["models"][1]
+    own = [seed["metrics"]["fid"] for seed in model["seeds"]]
+    fid = model["metrics"]["fid"]
+    assert fid["value"] == pytest.approx(sum(f["value"] for f in own) / 2)
+    between = abs(own[0]["value"] - own[1]["value"]) / 2
+    within = math.hypot(own[0]["stderr"], own[1]["stderr"]) / 2
+    assert fid["stderr"] == pytest.approx(math.hypot(between, within))
+    likelihoods = [seed["likelihood"]["value"] for seed in model["seeds"]]
+    assert model["likelihood"]["value"] == pytest.approx(sum(likelihoods) / 2)
+
+
+def test_progress_is_told(result):
+    stages = [(p.stage, p.label, p.seed) for p in result[1] if p.stage != "fit"]
+    assert stages[:2] == [("evaluate", "gaussian", 0), ("done", "gaussian", 0)]
+    assert stages[-1][0] == "report"
+    assert ("failed", "dcgan", 1) in stages
+    events = [p.event for p in result[1] if p.stage == "fit" and p.label == "gaussian"]
+    assert [type(e).__name__ for e in events][:: len(events) - 1][0] == "Started"
+    assert {(p.number, p.runs) for p in result[1] if p.number} == {(k, 8) for k in range(1, 9)}
+
+
+def test_an_interrupted_comparison_goes_on(data, tmp_path, monkeypatch):
+    fitted = []
+    fit = comparison.fit
+
+    def interrupted(name, *args, **kwargs):
+        fitted.append(name)
+        if name == "uniform":
+            raise KeyboardInterrupt
+        return fit(name, *args, **kwargs)
+
+    monkeypatch.setattr(comparison, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compare(["gaussian", "uniform"], data, out=tmp_path, n=50)
+    assert json.loads((tmp_path / "report.json").read_text())["models"][0]["label"] == "gaussian"
+    monkeypatch.setattr(comparison, "fit", lambda name, *a, **k: (fitted.append(name), fit(name, *a, **k)))
+    before = (tmp_path / "runs/gaussian-s0/model.safetensors").stat().st_mtime_ns
+    found = compare(["gaussian", "uniform"], data, out=tmp_path, n=50)
+    assert fitted == ["gaussian", "uniform", "uniform"]
+    assert (tmp_path / "runs/gaussian-s0/model.safetensors").stat().st_mtime_ns == before
+    assert [m["error"] for m in found.report["models"]] == [None, None]
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["gaussian-s0", "uniform-s0"]
+
+
+def test_a_run_of_another_comparison_is_never_replaced(data, tmp_path):
+    compare(["gaussian"], data, out=tmp_path, n=50, steps=3)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(RunError, match=r"its steps differs(.|\n)*3, asked for 4"):
+        compare(["gaussian"], data, out=tmp_path, n=50, steps=4)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_another_bench_measures_the_same_runs_again(data, tmp_path):
+    first = compare(["gaussian"], data, out=tmp_path, n=50)
+    again = compare(["gaussian"], data, out=tmp_path, n=60)
+    assert [r.report["models"][0]["metrics"]["fid"]["n"] for r in (first, again)] == [50, 60]
+
+
+@pytest.mark.parametrize("label", ["mixture:components=20", "vae:hidden=8,16", 'x:a="../../etc"', "x:a=" + "b" * 300])
+def test_run_folders_have_plain_names(label):
+    name = comparison._safe(label)
+    assert "/" not in name
+    assert not name.startswith(".")
+    assert len(name) < 100
+    assert comparison._safe(label + "!") != name

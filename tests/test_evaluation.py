@@ -1,0 +1,227 @@
+"""Evaluation: every number says what it is, one bench serves all models, and a run folder keeps what was found."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+import pmodel
+from pmodel.data import from_arrays, load_data
+from pmodel.domain import Discrete, Real
+from pmodel.errors import BadInput, NotSupported, RangeError, RunError, UnknownName
+from pmodel.evaluation import Bench, _counted, evaluate, read_evaluation
+from pmodel.likelihood import Likelihood
+from pmodel.metrics import judge as judges
+from pmodel.metrics import judge_for
+from pmodel.metrics.judge import can_judge
+
+
+@pytest.fixture(scope="module")
+def points():
+    return from_arrays(torch.randn(1000, 2, generator=torch.Generator().manual_seed(0)).numpy(), name="points")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data("digits")
+
+
+@pytest.fixture(scope="module")
+def judge(digits, tmp_path_factory):
+    return judge_for(digits, tmp_path_factory.mktemp("judges"), steps=150)
+
+
+def test_a_gaussian_on_gaussian_data_is_at_the_floor_and_at_the_entropy(points):
+    found = evaluate(pmodel.fit("gaussian", points), points, n=100).to_json()
+    entropy = 1 + math.log(2 * math.pi)
+    assert found["likelihood"]["value"] == pytest.approx(-entropy, abs=5 * found["likelihood"]["stderr"])
+    assert (found["likelihood"]["kind"], found["likelihood"]["unit"], found["likelihood"]["n"]) == (
+        "exact",
+        "nats",
+        100,
+    )
+    fid = found["metrics"]["fid"]
+    assert fid["value"] == pytest.approx(fid["floor"], abs=5 * math.hypot(fid["stderr"], fid["floor_stderr"]))
+    assert fid["measure"]["extractor"] == "standardised columns"
+    assert "bits_per_dim" not in found["metrics"]
+    assert found["speed"]["network_calls"] == 0
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_wrong_model_is_far_above_the_floor(points):
+    fid = evaluate(pmodel.fit("uniform", points), points, n=100).metrics["fid"]
+    assert fid["value"] > fid["floor"] + 5 * fid["stderr"]
+
+
+def test_discrete_data_have_bits_per_dimension_too(digits, judge, tmp_path, monkeypatch):
+    monkeypatch.setattr("pmodel.evaluation.judge_for", lambda *_, **__: judge)
+    found = evaluate(pmodel.fit("gaussian", digits), digits, n=200)
+    nats, bits = found.likelihood, found.metrics["bits_per_dim"]
+    assert nats["kind"] == bits["kind"] == "lower_bound"
+    assert bits["value"] == pytest.approx(-nats["value"] / (64 * math.log(2)))
+    assert "evaluation seed 0" in nats["estimator"]
+    seen = found.metrics["judge"]
+    assert sum(seen["counts"]) == round(seen["value"] * seen["n"])
+    assert seen["real"] > seen["value"]
+    assert found.metrics["fid"]["value"] > 3 * found.metrics["fid"]["floor"]
+
+
+def test_impossible_data_are_counted_and_null():
+    data = from_arrays(torch.arange(6).repeat(40)[:, None].numpy(), name="faces")
+    model = pmodel.fit("histogram", replace(data, train=data.train.take(data.train.x[:, 0] != 3)), smoothing=0.0)
+    found = evaluate(model, data).to_json()
+    threes = int((data.test.x == 3).sum())
+    assert found["likelihood"]["value"] is None
+    assert found["likelihood"]["impossible"] == threes > 0
+    assert found["metrics"]["bits_per_dim"]["value"] is None
+    assert any(f"{threes} of {len(data.test)} held-out data are impossible" in words for words in found["health"])
+
+
+def test_the_same_bench_gives_the_same_numbers_and_another_seed_others(points):
+    model = pmodel.fit("gaussian", points)
+    first, again, other = (Bench(points, n=60, seed=seed) for seed in (0, 0, 1))
+    assert first.protocol == again.protocol != other.protocol
+    a, b, c = (bench.evaluate(model) for bench in (first, again, other))
+    assert (a.likelihood, a.metrics) == (b.likelihood, b.metrics)
+    assert a.metrics["fid"]["value"] != c.metrics["fid"]["value"]
+
+
+def test_the_truth_is_scored_where_it_is_known():
+    moons = load_data("moons")
+    truth = Bench(moons, n=500).truth()
+    assert truth["value"] == pytest.approx(-moons.truth.entropy, abs=5 * truth["stderr"])
+    assert Bench(from_arrays(torch.rand(200, 2).numpy()), n=50).truth() is None
+
+
+@pytest.mark.parametrize(("setting", "value"), [("n", 1), ("n", True), ("n", 10**7), ("effort", 0), ("effort", 1.5)])
+def test_settings_out_of_range_are_named(points, setting, value):
+    with pytest.raises(RangeError, match=rf"{setting} must be(.|\n)*{value}"):
+        Bench(points, **{setting: value})
+
+
+def test_wrong_data_are_refused(points, digits):
+    with pytest.raises(UnknownName, match="dev"):
+        Bench(points, split="dev")
+    model = pmodel.fit("gaussian", from_arrays(torch.rand(200, 3).numpy()))
+    with pytest.raises(BadInput, match="other data than points"):
+        evaluate(model, points)
+    with pytest.raises(BadInput, match="which data"):
+        evaluate(model)
+
+
+def test_a_run_folder_keeps_the_evaluation_and_a_page(points, tmp_path):
+    pmodel.fit("gaussian", points, out=tmp_path / "run")
+    found = evaluate(tmp_path / "run", points, n=60)
+    kept, protocol = read_evaluation(tmp_path / "run")
+    assert kept.to_json() == found.to_json()
+    assert torch.equal(kept.scored.values, found.scored.values)
+    assert torch.equal(kept.samples, found.samples)
+    assert protocol["n"] == 60
+    assert found.speed["training_seconds"] > 0
+    assert "<title>gaussian on points</title>" in (tmp_path / "run/report.html").read_text()
+
+
+def test_a_run_on_a_named_set_needs_no_data(tmp_path):
+    pmodel.fit("gaussian", load_data("moons"), out=tmp_path / "run")
+    assert evaluate(tmp_path / "run", n=60).likelihood["measure"]["data"] == load_data("moons").hash
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    record["data"]["hash"] = "0" * 64
+    (tmp_path / "run/run.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match="content has changed"):
+        evaluate(tmp_path / "run", n=60)
+
+
+def test_damaged_evaluations_are_refused(points, tmp_path):
+    pmodel.fit("gaussian", points, out=tmp_path / "run")
+    with pytest.raises(RunError, match="cannot be read"):
+        read_evaluation(tmp_path / "run")
+    evaluate(tmp_path / "run", points, n=60)
+    (tmp_path / "run/evaluation.safetensors").write_bytes(b"{}")
+    with pytest.raises(RunError, match="no whole evaluation"):
+        read_evaluation(tmp_path / "run")
+
+
+def test_network_calls_are_the_most_runs_of_one_layer():
+    first, second = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    model = torch.nn.Sequential(first, second, torch.nn.ReLU())
+    with _counted(model) as calls:
+        for _ in range(3):
+            second(torch.ones(1, 2))
+        model(torch.ones(1, 2))
+    assert max(calls.values()) == 4
+    second(torch.ones(1, 2))
+    assert max(calls.values()) == 4
+
+
+def test_scores_that_are_not_numbers_are_no_likelihood(points, monkeypatch):
+    model = pmodel.fit("gaussian", points)
+    values = torch.tensor([0.0, math.nan], dtype=torch.float64)
+    monkeypatch.setattr(type(model), "score", lambda *_, **__: Likelihood(values, "exact", "exact"))
+    found = Bench(points, n=60).evaluate(model)
+    assert found.likelihood is None
+    assert "no likelihood: 1 of 2 scores are not numbers" in found.health
+
+
+# Judges
+
+
+def test_a_judge_knows_digits_and_is_not_sure_of_noise(digits, judge):
+    right = judge.probabilities(digits.test.x).argmax(1) == digits.test.y
+    assert float(right.double().mean()) == judge.record["accuracy"] > 0.9
+    noise = torch.randint(0, 17, (200, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    assert float((judge.probabilities(noise).max(1).values >= 0.9).double().mean()) < 0.05
+
+
+def test_a_judge_is_kept_by_content_and_a_damaged_one_is_made_again(digits, tmp_path):
+    first = judge_for(digits, tmp_path, steps=5)
+    (home,) = tmp_path.iterdir()
+    assert sorted(p.name for p in home.iterdir()) == ["judge.json", "judge.safetensors"]
+    before = (home / "judge.safetensors").stat().st_mtime_ns
+    assert judge_for(digits, tmp_path, steps=5).name == first.name
+    assert (home / "judge.safetensors").stat().st_mtime_ns == before
+    (home / "judge.safetensors").write_bytes(b"damaged")
+    assert judge_for(digits, tmp_path, steps=5).name == first.name
+    judge_for(digits, tmp_path, steps=6)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_judge_of_a_view_is_that_of_the_whole(digits, tmp_path):
+    view = load_data("digits:3")
+    assert view.given is None
+    assert can_judge(view)
+    assert judge_for(view, tmp_path, steps=5).name == judge_for(digits, tmp_path, steps=5).name
+
+
+def test_training_a_judge_leaves_the_global_generator_alone(digits, tmp_path):
+    state = torch.get_rng_state()
+    judge_for(digits, tmp_path, steps=2)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_only_labelled_images_have_a_judge(points, tmp_path):
+    assert not can_judge(points)
+    with pytest.raises(NotSupported, match="labelled images"):
+        judge_for(points, tmp_path)
+
+
+def test_the_temperature_undoes_a_scaling_of_the_logits():
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(5000, 4, generator=g, dtype=torch.float64)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=g)[:, 0]
+    assert judges._temperature(logits * 2, labels) == pytest.approx(2, rel=0.1)
+
+
+@pytest.mark.slow
+def test_the_judge_of_mnist_is_right(tmp_path):
+    try:
+        mnist = load_data("mnist")
+    except pmodel.errors.DataError:
+        pytest.skip("MNIST is not here")
+    assert judge_for(mnist, tmp_path).record["accuracy"] >= 0.985
+
+
+def test_the_domain_of_images_may_be_real():
+    assert not can_judge(replace(load_data("digits"), domain=Real((1, 8, 8))))
+    assert can_judge(replace(load_data("digits"), domain=Discrete((1, 8, 8), 17)))

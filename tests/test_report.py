@@ -1,0 +1,185 @@
+"""The page: complete, self-contained, and nothing in a name is ever markup."""
+
+import functools
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from pmodel.comparison import compare
+from pmodel.data import from_arrays, load_data
+from pmodel.data.dataset import Dataset, Split
+from pmodel.domain import Column, Discrete, Real, Table
+from pmodel.evaluation import evaluate
+from pmodel.metrics import judge_for
+from pmodel.report import numbers
+from pmodel.report.curves import chart, curves
+from pmodel.report.figures import Gallery
+from pmodel.report.markup import Markup, element, joined
+
+HOSTILE = '<script>alert("1")</script>\'"><img src=https://evil.example/x onerror=alert(1)>&amp;'
+
+
+class Page(HTMLParser):
+    """Every element, attribute and address of a page, and its text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.text, self.open = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attributes]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attributes]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def is_safe(text):
+    page = Page(text)
+    assert not page.open
+    assert not {"script", "iframe", "object", "embed", "link", "base", "form"} & set(page.tags)
+    assert not [a for a in page.attributes if a[1].startswith("on")]
+    addresses = [value for _, name, value in page.attributes if name in ("src", "href", "srcset", "action", "data")]
+    assert all(value.startswith("data:image/png;base64,") for value in addresses)
+    assert not re.search(r"url\(|@import", text)
+    policy = next(value for tag, name, value in page.attributes if tag == "meta" and name == "content")
+    assert "default-src 'none'" in policy
+    assert "script" not in policy
+    return page
+
+
+@pytest.fixture(scope="module")
+def hostile():
+    rows = torch.rand(300, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows[:, 1] = (rows[:, 1] * 2).floor()
+    columns = (Column(HOSTILE), Column("kind", "category", categories=(HOSTILE, "b")), Column("real"))
+    split = Split(rows)
+    return Dataset(HOSTILE, Table(columns), split, split, split, note=HOSTILE, parent=HOSTILE, source=HOSTILE)
+
+
+def test_names_in_the_data_are_text(hostile, tmp_path):
+    compare(["gaussian", "dcgan"], hostile, out=tmp_path, n=50)
+    page = is_safe((tmp_path / "report.html").read_text())
+    assert "".join(page.text).count(HOSTILE) >= 6
+
+
+def test_names_in_a_run_are_text(hostile, tmp_path):
+    compare(["gaussian"], hostile, out=tmp_path, n=50)
+    run = tmp_path / "runs/gaussian-s0"
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"name": HOSTILE, "options": {HOSTILE: HOSTILE}}))
+    log = {"event": "stepped", "seconds": 1, "losses": {HOSTILE: 1}}
+    (run / "events.jsonl").write_text("\n".join(map(json.dumps, [log, log | {"seconds": 2}, [], 3])) + "\nnot json")
+    evaluate(run, hostile, n=50)
+    page = is_safe((run / "report.html").read_text())
+    assert "".join(page.text).count(HOSTILE) >= 8
+
+
+def test_label_names_are_text(tmp_path, monkeypatch):
+    digits = load_data("digits")
+    named = replace(digits, label_names=(HOSTILE, *digits.label_names[1:]), name="d", parent="d")
+    monkeypatch.setattr("pmodel.evaluation.judge_for", functools.partial(judge_for, steps=150))
+    compare(["uniform"], named, out=tmp_path / "out", n=300, judges=tmp_path / "judges")
+    assert HOSTILE in "".join(is_safe((tmp_path / "out/report.html").read_text()).text)
+
+
+def test_the_numbers_on_the_page_are_those_of_the_report(tmp_path):
+    g = torch.Generator().manual_seed(0)
+    data = from_arrays(torch.randn(600, 2, generator=g).numpy(), name="points")
+    report = compare(["gaussian", "uniform"], data, out=tmp_path, n=50).report
+    text = "".join(is_safe((tmp_path / "report.html").read_text()).text)
+    for model in report["models"]:
+        assert numbers.likelihood(model["likelihood"]) in text
+        assert numbers.metric(model["metrics"]["fid"]) in text
+    assert "By likelihood, gaussian is first of 2." in text
+    assert report["commands"][0] in text
+    assert text.count("real data") >= 2
+
+
+def test_markup_escapes_whatever_is_not_markup():
+    assert element("p", "<b>", element("i", "x"), title='"') == '<p title="&quot;">&lt;b&gt;<i>x</i></p>'
+    assert isinstance(joined("<", Markup("<br>")), Markup)
+    assert joined("<", Markup("<br>"), None) == "&lt;<br>"
+
+
+@pytest.mark.parametrize(
+    ("value", "stderr", "text"),
+    [
+        (-89.1234, 0.42, "−89.12"),
+        (1234567.0, None, "1 234 567"),
+        (0.0123456, None, "0.01235"),
+        (123.456, 12.0, "123"),
+        (0.0, None, "0"),
+        (float("inf"), None, "∞"),
+        (float("nan"), None, "–"),
+    ],
+)
+def test_numbers_show_the_digits_that_their_error_allows(value, stderr, text):
+    assert numbers.number(value, stderr).replace("\N{THIN SPACE}", " ") == text
+
+
+def test_a_likelihood_shows_its_kind_and_a_cost_the_reverse():
+    written = {"value": -89.0, "kind": "lower_bound", "unit": "nats", "stderr": 0.5, "n": 10, "impossible": 0}
+    assert numbers.likelihood(written) == "≥ −89.00 ± 0.50"
+    assert numbers.likelihood(written | {"unit": "bits/dim", "value": 1.5}) == "≤ 1.50 ± 0.50"
+    assert numbers.likelihood(written | {"kind": "estimate"}).startswith("≈")
+    assert numbers.likelihood(written | {"impossible": 3, "value": None}) == "impossible: 3 of 10"
+    assert numbers.likelihood(None) == "none"
+    assert numbers.likelihood(written | {"kind": "exact", "stderr": 1e-15}) == "= −89.00"
+
+
+def test_places_say_when_nothing_is_decided():
+    assert numbers.place({"best": 1, "worst": 1}, 3) == "1 of 3"
+    assert numbers.place({"best": 1, "worst": 3}, 3) == "undecided: 1 to 3 of 3"
+    assert numbers.place({"best": 1, "worst": 1}, 1) == numbers.place(None, 3) == ""
+
+
+TABLE = Table(
+    (Column("a", missing=True), Column("b", "stepped", step=0.5), Column("c", "category", categories=("u", "v")))
+)
+
+
+@pytest.mark.parametrize(
+    ("domain", "x", "holds"),
+    [
+        (Discrete((1, 8, 8), 17), torch.randint(0, 17, (70, 1, 8, 8)), 'class="grid"'),
+        (Discrete((3, 32, 32), 256), torch.randint(0, 256, (9, 3, 32, 32)), 'class="grid"'),
+        (Real((2,)), torch.randn(50, 2), 'class="plane"'),
+        (Discrete((1,), 6), torch.randint(0, 6, (50, 1)), 'class="bars"'),
+        (Discrete((2,), 2), torch.randint(0, 2, (50, 2)), ">10</text>"),
+        (Real((1,)), torch.randn(50, 1), 'class="bars"'),
+        (Real((12,)), torch.randn(50, 12), "… 4 more"),
+        (TABLE, torch.tensor([[float("nan"), 1.5, 1]], dtype=torch.float64), "<td>missing</td><td>1.5</td><td>v</td>"),
+    ],
+)
+def test_every_kind_of_data_has_a_picture(domain, x, holds):
+    assert holds in Gallery(domain, x).figure(x, "samples")
+
+
+def test_points_outside_the_picture_are_counted():
+    real = torch.randn(50, 2)
+    assert "1 of 2 points lie outside" in Gallery(Real((2,)), real).figure(torch.tensor([[0.0, 0], [99, 0]]), "samples")
+
+
+def test_constant_curves_and_single_points_can_be_drawn(tmp_path):
+    assert "polyline" in chart({"loss": [(0.0, 1.0), (0.0, 1.0)]}, "a")
+    (tmp_path / "events.jsonl").write_text(
+        '{"seconds": 1, "losses": {"a": 1.0}}\n{"seconds": 2, "losses": {"b": NaN}}\n'
+    )
+    assert curves(tmp_path) == {}
+    assert curves(tmp_path / "nowhere") == {}
