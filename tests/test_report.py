@@ -93,7 +93,7 @@ def test_names_in_a_run_are_text(hostile, tmp_path):
 def test_label_names_are_text(tmp_path, monkeypatch):
     digits = load_data("digits")
     named = replace(digits, label_names=(HOSTILE, *digits.label_names[1:]), name="d", parent="d")
-    monkeypatch.setattr("pmodel.evaluation.judge_for", functools.partial(judge_for, steps=150))
+    monkeypatch.setattr("pmodel.evaluation.judge_for", functools.partial(judge_for, steps=400))
     compare(["uniform"], named, out=tmp_path / "out", n=300, judges=tmp_path / "judges")
     assert HOSTILE in "".join(is_safe((tmp_path / "out/report.html").read_text()).text)
 

@@ -274,7 +274,7 @@ def _logits(network: Network, x: Tensor) -> Tensor:
 
 
 def _temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature, of 400 from 1/4 to 4, under which the labels are likeliest."""
-    grid = torch.logspace(-2, 2, 400, base=2.0, dtype=torch.float64)
+    """The temperature, of 400 from 1/16 to 16, under which the labels are likeliest."""
+    grid = torch.logspace(-4, 4, 400, base=2.0, dtype=torch.float64)
     losses = [float(F.cross_entropy(logits / t, labels)) for t in grid]
     return float(grid[losses.index(min(losses))])
