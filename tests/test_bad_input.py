@@ -34,13 +34,12 @@ from pmodel.errors import (
     ShapeError,
     UnknownName,
 )
-
-RUNS = ("plane", "image", "labelled")
-"""Runs that every row finds under runs/: a Gaussian of two reals, uniform digits, and a histogram for each digit."""
+from pmodel.storage import save
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
+    """A Gaussian of two reals, uniform digits, and a histogram for each digit."""
     folder = tmp_path_factory.mktemp("trained")
     pmodel.fit("gaussian", "heights", out=folder / "plane")
     pmodel.fit("uniform", "digits", out=folder / "image")
@@ -50,7 +49,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def here(trained, tmp_path, monkeypatch):
-    """A folder to work in, with the runs in it."""
+    """A folder to work in, with these in runs/."""
     shutil.copytree(trained, tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -145,6 +144,13 @@ def nested(depth: int) -> dict:
     for _ in range(depth):
         spec = {"model": "Standardised", "inner": spec}
     return spec
+
+
+def implicit() -> None:
+    """A run of a model without a likelihood, untrained."""
+    data = pmodel.load_data("digits")
+    record = {"data": {"name": "digits", "source": "digits", "options": {}, "hash": data.hash}}
+    save(pmodel.make("dcgan", data.domain, channels=8), "runs/drawn", record)
 
 
 def header(value: object, payload: bytes = b"") -> bytes:
@@ -586,6 +592,8 @@ WORDS = (
         prepare=lambda: pmodel.compare(["gaussian"], "heights", out="c", steps=3),
     ),
     cli("compared over a file", "compare gaussian --data heights --out c", 1, "c", prepare=wrote("c", "mine")),
+    cli("data in one of several", "compare uniform:data.size=3 --data heights --out c", 2, "--set data.size=3"),
+    cli("likelihood of an implicit model", "score runs/drawn", 1, "cannot score", "gaussian", prepare=implicit),
     cli("setting of one in compare", "compare mixture --data heights --set components=3 --out c", 2, "components=3"),
 )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..data import Dataset
     from ..train import Event
 
-__all__ = ["budget_seconds", "data_settings", "fit", "fitted_options", "free_folder", "load"]
+__all__ = ["budget_seconds", "data_settings", "fit", "fitted_options", "free_folder", "load", "option_types"]
 
 
 def fit(
@@ -55,7 +55,7 @@ def fit(
     """Fit a model to data and leave a run folder behind."""
     seconds = budget_seconds(budget, steps)
     row = catalogue.find(model)
-    asked = parse_settings(settings or [])
+    asked = parse_settings(settings or [], data=True)
     options = fitted_options(row, asked.options)
     dataset = load(data, **asked.data)
     folder = out if out is not None else free_folder(Path("runs"), f"{model}-{dataset.name}")
@@ -115,7 +115,7 @@ def data_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
     Raises:
         BadInput: if a key does not start with ``data.``.
     """
-    asked = parse_settings(pairs or [])
+    asked = parse_settings(pairs or [], data=True)
     if asked.options or asked.train or asked.conditional:
         raise BadInput(
             "Only data.KEY can be set for all models together.", got=" ".join(pairs or []), hint="such as data.size=32"
@@ -125,10 +125,10 @@ def data_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
 
 def fitted_options(row: Row, options: Mapping[str, Any]) -> dict[str, Any]:
     """A model's options, checked against its signature; without any, the model is not imported."""
-    return typed(row.name, options, _hints(row)) if options else {}
+    return typed(row.name, options, option_types(row)) if options else {}
 
 
-def _hints(row: Row) -> dict[str, Any]:
+def option_types(row: Row) -> dict[str, Any]:
     """The declared type of each option of a model."""
     from ..construction import options_of
 

@@ -10,7 +10,9 @@ import typer
 
 from .. import catalogue
 from .console import emit, say, show_table
+from .fitting import option_types
 from .options import AsJson
+from .settings import type_words
 
 if TYPE_CHECKING:
     from ..catalogue import Row
@@ -53,9 +55,10 @@ def _describe(row: Row, *, as_json: bool) -> None:
     if not options:
         say("It has no options.")
         return
+    types = option_types(row)
     show_table(
         ("option", "default", "type", "what it is"),
-        ((o["name"], _shown(o["default"]), o["type"], o["doc"]) for o in options),
+        ((o["name"], _shown(o["default"]), type_words(types[o["name"]]), o["doc"]) for o in options),
     )
     for size, values in cls.sizes.items():
         say("", f"--size {size}: " + ", ".join(f"{k}={_shown(v)}" for k, v in values.items()))
@@ -77,7 +80,7 @@ def _argument_docs(docstring: str) -> dict[str, str]:
     """The entries of the ``Args:`` section of a Google-style docstring."""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", docstring, re.MULTILINE | re.DOTALL)
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {6,}.*)*)", section[1], re.MULTILINE) if section else []
-    return {name: " ".join(text.split()) for name, text in entries}
+    return {name: " ".join(text.replace("``", "").split()) for name, text in entries}
 
 
 def _jsonable(default: Any) -> Any:

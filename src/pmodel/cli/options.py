@@ -35,7 +35,7 @@ def whole(low: int, high: int) -> Callable[[Any], int]:
 
     def read(text: Any) -> int:
         written = str(text)
-        if not re.fullmatch(r"[+-]?\d{1,30}", written) or not low <= int(written) <= high:
+        if not re.fullmatch(r"[+-]?[0-9]{1,30}", written) or not low <= int(written) <= high:
             raise typer.BadParameter(f"{written!r} is not a whole number from {low} to {high}.")
         return int(written)
 

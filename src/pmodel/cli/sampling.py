@@ -6,11 +6,11 @@ import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from ..errors import BadInput, NotSupported, RunError
+from ..errors import BadInput, RunError
 from .console import say
 from .options import Number, Run, Seed, whole
 
@@ -44,11 +44,9 @@ def sample(
 
     from ..storage import load
 
-    model = load(run)
+    model: Any = load(run)
     if write is not _npz and write is not _csv and not model.domain.image:
         raise BadInput("Only images can be drawn.", got=out, hint="write these samples to .npz or .csv")
-    if not hasattr(model, "sample"):
-        raise NotSupported("This model cannot be sampled.")
     x = model.sample(n, given=label, generator=seed)
     write(out, x.cpu(), model.domain, label)
     say(f"{n} samples: {out}")

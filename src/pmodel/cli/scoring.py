@@ -38,8 +38,6 @@ def score(
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     model: Any = load(run)
-    if not model.can("score"):
-        model.score  # noqa: B018 (says which models can)
     dataset = data_of(run, model, data, data_settings(settings))
     with reading(f"{dataset.name}, {split}"):
         likelihood = model.score(dataset.split(split).x, effort=effort)
@@ -66,6 +64,7 @@ def evaluate(
     say(f"{run} on {dataset.name}", "")
     for line in evaluation_lines(result, dataset.domain.entries):
         say(line)
+    say("", f"report: {run / 'report.html'}")
 
 
 def evaluation_lines(result: dict[str, Any], entries: int) -> Iterator[str]:

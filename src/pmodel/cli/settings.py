@@ -14,6 +14,7 @@ written                       read as
 
 from __future__ import annotations
 
+import math
 import re
 import types
 import typing
@@ -23,17 +24,17 @@ from typing import Any, Literal, final
 
 from ..errors import BadInput, unknown
 
-__all__ = ["Settings", "parse_duration", "parse_settings", "parse_value", "typed"]
+__all__ = ["Settings", "parse_duration", "parse_settings", "parse_value", "type_words", "typed"]
 
-INTEGER = re.compile(r"[+-]?\d{1,30}")
-FLOAT = re.compile(r"[+-]?(\d{1,30}\.\d{0,30}|\.\d{1,30}|\d{1,30})([eE][+-]?\d{1,3})?")
+INTEGER = re.compile(r"[+-]?\d{1,30}", re.ASCII)
+FLOAT = re.compile(r"[+-]?(\d{1,30}\.\d{0,30}|\.\d{1,30}|\d{1,30})([eE][+-]?\d{1,3})?", re.ASCII)
 QUOTED = re.compile(r"\"([^\"\\]*)\"|'([^'\\]*)'")
 BARE = re.compile(r"[^\s\"',=\[\]{}()\\\x00-\x1f][^\"',=\[\]{}()\\\x00-\x1f]*")
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 ITEM = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[^,\"']*)\s*(,|$)")
 WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 
-DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([a-z]*)")
+DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([a-z]*)", re.ASCII)
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -77,11 +78,11 @@ def _scalar(text: str) -> Any:
         return WORDS[text]
     if INTEGER.fullmatch(text):
         return int(text)
-    if FLOAT.fullmatch(text):
+    if FLOAT.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
     if quoted := QUOTED.fullmatch(text):
         return quoted[1] if quoted[1] is not None else quoted[2]
-    if BARE.fullmatch(text):
+    if BARE.fullmatch(text) and not FLOAT.fullmatch(text):
         return text
     raise BadInput(
         "A value is a number, true, false, null, a word, a text in quotes, or a list with commas.", got=repr(text)
@@ -106,11 +107,15 @@ class Settings:
     conditional: bool = False
 
 
-def parse_settings(pairs: Sequence[str]) -> Settings:
+def parse_settings(pairs: Sequence[str], *, data: bool = False) -> Settings:
     """The settings that ``key=value`` pairs make.
 
+    Args:
+        pairs: As they were written.
+        data: Whether ``data.KEY`` is allowed: not for one of several models, whose data are the same.
+
     Raises:
-        BadInput: if one is malformed or set twice.
+        BadInput: if one is malformed, set twice, or not allowed here.
     """
     settings, seen = Settings(), set()
     for pair in pairs:
@@ -120,6 +125,8 @@ def parse_settings(pairs: Sequence[str]) -> Settings:
             raise BadInput("A setting is written key=value.", got=repr(pair), hint="such as --set layers=4")
         if key in seen:
             raise BadInput("A setting is given once.", got=f"{key} twice")
+        if key.startswith("data.") and not data:
+            raise BadInput("How to read data is not an option of a model.", got=pair, hint=f"write --set {pair}")
         seen.add(key)
         _put(settings, key, parse_value(text))
     return settings
@@ -161,7 +168,7 @@ def typed(model: str, options: Mapping[str, Any], hints: Mapping[str, Any]) -> d
             raise unknown(f"option of {model}", name, known)
         fitted[name] = _converted(value, hints[name])
         if fitted[name] is NOTHING:
-            raise BadInput(f"The option {name} of {model} must be {_words(hints[name])}.", got=value)
+            raise BadInput(f"The option {name} of {model} must be {type_words(hints[name])}.", got=value)
     return fitted
 
 
@@ -198,14 +205,14 @@ def _converted_list(value: Any, hints: tuple[Any, ...]) -> Any:
     return NOTHING if any(item is NOTHING for item in found) else found
 
 
-def _words(hint: Any) -> str:
-    """A type in words."""
+def type_words(hint: Any) -> str:
+    """The declared type of an option in words."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_words(part) for part in arguments)
+        return " or ".join(type_words(part) for part in arguments)
     if origin is Literal:
         return " or ".join(str(choice) for choice in arguments)
     if arguments:
-        return f"a list of {_words(arguments[0])}"
+        return f"a list of {type_words(arguments[0])}"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
     return names.get(hint, str(hint))
