@@ -280,3 +280,21 @@ def test_refuses_an_option(domain, options, error):
 def test_refuses_to_start_from_nothing():
     with pytest.raises(BadInput, match="no data"):
         started(torch.zeros(0, 2))
+
+
+def test_threads_change_neither_the_answer_nor_the_setting():
+    x = clusters(40_000)
+    model = started(x[:500], components=3)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = model.statistics(Batch(x), torch.Generator())
+        torch.set_num_threads(2)
+        together = model.statistics(Batch(x), torch.Generator())
+        again = model.statistics(Batch(x), torch.Generator())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    for name, value in alone.items():
+        assert torch.allclose(value, together[name], rtol=1e-10, atol=1e-7), name
+        assert torch.equal(together[name], again[name]), name

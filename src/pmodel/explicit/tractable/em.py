@@ -21,6 +21,7 @@ from ...domain import Domain
 from ...errors import BadInput
 from ...learning import Batch, ClosedForm
 from .components import Components, Sums
+from .concurrency import in_parts
 
 __all__ = ["WeightedSum"]
 
@@ -81,6 +82,12 @@ class WeightedSum(Samples, Completes, Marginalises, ClosedForm):
         return sums
 
     def _sums_of_whole(self, x: Tensor) -> Sums:
+        sums = Sums()
+        for part in in_parts(self._sums_of_part, x, self.parts.kernel().block):
+            _add(sums, part)
+        return sums
+
+    def _sums_of_part(self, x: Tensor) -> Sums:
         kernel, log_weights = self.parts.kernel(), self.weights.log()[:, None]
         sums, total = Sums(), torch.zeros((), dtype=torch.float64, device=x.device)
         for rows in torch.split(x, kernel.block):
@@ -111,8 +118,11 @@ class WeightedSum(Samples, Completes, Marginalises, ClosedForm):
         return self.parts.sample(labels, generator).reshape(n, *self.domain.shape)
 
     def _log_prob(self, x: Tensor, given: Tensor | None) -> Tensor:
+        return torch.cat(in_parts(self._log_prob_of_part, self._rows(x), self.parts.kernel().block))
+
+    def _log_prob_of_part(self, x: Tensor) -> Tensor:
         kernel, log_weights = self.parts.kernel(), self.weights.log()[:, None]
-        blocks = torch.split(self._rows(x), kernel.block)
+        blocks = torch.split(x, kernel.block)
         return torch.cat([(kernel.log_prob(kernel.features(rows)) + log_weights).logsumexp(0) for rows in blocks])
 
     def _log_marginal(self, x: Tensor, observed: Tensor, given: Tensor | None) -> Tensor:

@@ -1,0 +1,41 @@
+"""A pass over the data by threads that do not wait for each other.
+
+PyTorch divides every single operation among its threads, which then wait for the slowest. The blocks of a pass are small, so
+that on a busy machine nearly all of the time goes into waiting. Here each thread takes a part of the data and computes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["in_parts"]
+
+T = TypeVar("T")
+
+WORTHWHILE = 4
+"""Blocks that a thread should have to do."""
+
+
+def in_parts(work: Callable[[Tensor], T], x: Tensor, block: int) -> list[T]:
+    """``work`` on consecutive parts of the rows of ``x``, in order: as many parts as PyTorch uses threads.
+
+    The answer depends on the number of threads, and on nothing else.
+
+    Args:
+        work: From rows to a result; it must not write to what the others read.
+        x: Data, in one part if they are few or on another device.
+        block: How many rows ``work`` treats at a time.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or x.device.type != "cpu" or len(x) < threads * WORTHWHILE * block:
+        return [work(x)]
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(work, torch.chunk(x, threads)))
+    finally:
+        torch.set_num_threads(threads)  # each thread has its own setting, but new threads take over the latest
