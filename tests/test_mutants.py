@@ -363,7 +363,7 @@ PATCHED = [
     (mean_of_logs, Line, "bounds_combine_their_draws"),
     (nothing_is_checked, Bell, "bad_input_is_refused"),
     (labels_are_not_checked, Counted, "bad_input_is_refused"),
-    (completion_overwrites, Counted, "observed_entries_come_back"),
+    (completion_overwrites, Bell, "observed_entries_come_back"),
     (score_keeps_training_mode, Line, "modes_are_restored"),
 ]
 
