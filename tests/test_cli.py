@@ -406,7 +406,7 @@ pmodel check vae
 def parsed(words):
     """Read a command line without running it."""
     command, *rest = shlex.split(words)[1:]
-    return typer.main.get_command(table.app).commands[command].make_context(command, rest)
+    return typer.main.get_command(table.application()).commands[command].make_context(command, rest)
 
 
 class TestTheWordsOfTheCommandLine:
@@ -414,11 +414,11 @@ class TestTheWordsOfTheCommandLine:
     def test_what_other_programs_call_is_understood(self, words):
         assert parsed(words).params
 
-    @pytest.mark.parametrize("words", [line for _, _, examples in table.COMMANDS for line in examples])
+    @pytest.mark.parametrize("words", [line for *_, examples in table.COMMANDS for line in examples])
     def test_examples_of_the_help_are_understood(self, words):
         assert parsed(words).command.name == words.split()[1]
 
-    @pytest.mark.parametrize("name", [function.__name__ for function, _, _ in table.COMMANDS])
+    @pytest.mark.parametrize("name", [name for name, *_ in table.COMMANDS])
     def test_help_says_what_it_does_with_an_example(self, call, name):
         code, out, _ = call(f"{name} --help")
         assert code == 0

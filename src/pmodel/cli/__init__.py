@@ -22,9 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: The words after ``pmodel``; None takes those of the process.
     """
-    from .app import app  # late: importing pmodel.cli costs nothing
+    from .app import application  # late: importing pmodel.cli costs nothing
 
-    app(args=_flag_first(sys.argv[1:] if arguments is None else list(arguments)), prog_name="pmodel")
+    words = _flag_first(sys.argv[1:] if arguments is None else list(arguments))
+    application(words)(args=words, prog_name="pmodel")
 
 
 def _flag_first(words: list[str]) -> list[str]:

@@ -1,24 +1,18 @@
-"""The table of commands: each with what it does and an example."""
+"""The table of commands: each with its name, its module, what it does, and examples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand
 
 from .. import __version__
-from .checking import check
-from .comparing import compare
 from .failures import guarded
-from .fitting import fit
-from .listing import data, models
-from .sampling import sample
-from .scoring import evaluate, score
-from .showing import show
 
-__all__ = ["app"]
+__all__ = ["COMMANDS", "application"]
 
 ABOUT = """pmodel learns p_model = p_data with every family of generative model: fit it, sample it, score it, compare it.
 
@@ -26,28 +20,32 @@ Exit codes: 0 done; 1 the work failed (data or a run that cannot be used, traini
 name, or a value that cannot be right); 130 interrupted. JSON goes to stdout, everything else to stderr.
 """
 
-COMMANDS: Final[tuple[tuple[Callable[..., None], str, tuple[str, ...]], ...]] = (
+COMMANDS: Final[tuple[tuple[str, str, str, tuple[str, ...]], ...]] = (
     (
-        models,
+        "models",
+        "listing",
         "List the models of the catalogue, or with NAME the options of one.",
         ("pmodel models", "pmodel models vae", "pmodel models --json"),
     ),
     (
-        data,
+        "data",
+        "listing",
         "List the named data sets, and the kinds of file that --data takes.",
         ("pmodel data", "pmodel data --json"),
     ),
     (
-        fit,
+        "fit",
+        "fitting",
         "Fit a model to data and leave a run folder behind. Without --steps or --budget the model's own recipe decides.",
         (
             "pmodel fit mixture --data digits --set components=20",
             "pmodel fit vae --data mnist:3 --budget 2m --set train.batch=256 --out runs/threes",
-            "pmodel fit gaussian --data measurements.csv --set conditional=true",
+            "pmodel fit gaussian --data iris.csv --set data.label=species --set conditional=true",
         ),
     ),
     (
-        sample,
+        "sample",
+        "sampling",
         "Draw new data from a run: a .png grid, an .npz array, .csv rows, or without a suffix a folder of PNGs.",
         (
             "pmodel sample runs/threes -n 64 --out threes.png",
@@ -55,26 +53,30 @@ COMMANDS: Final[tuple[tuple[Callable[..., None], str, tuple[str, ...]], ...]] = 
         ),
     ),
     (
-        score,
+        "score",
+        "scoring",
         "The likelihood of data under a run, with its kind and standard error.",
         ("pmodel score runs/threes", "pmodel score runs/threes --split valid --effort 100 --json"),
     ),
     (
-        evaluate,
+        "evaluate",
+        "scoring",
         "Likelihood, fidelity, diversity, speed and health of a run.",
         ("pmodel evaluate runs/threes", "pmodel evaluate runs/threes -n 2000 --json"),
     ),
     (
-        compare,
-        "Fit models to the same data and compare them, into DIR/report.html and DIR/report.json. A model may carry options.",
+        "compare",
+        "comparing",
+        "Compare models on the same data: fit each, measure all, write DIR/report.html and DIR/report.json. A model may carry options.",
         (
             "pmodel compare gaussian mixture:components=20 vae:latent=2 --data digits --budget 30s --out runs/digits",
             "pmodel compare gaussian vae dcgan --data mnist --budget 2m --seeds 3 --out runs/mnist",
         ),
     ),
-    (show, "A run at a glance.", ("pmodel show runs/threes",)),
+    ("show", "showing", "A run at a glance.", ("pmodel show runs/threes",)),
     (
-        check,
+        "check",
+        "checking",
         "Run the conformance suite on a model: the laws that its capabilities imply.",
         ("pmodel check mixture", "pmodel check vae --json"),
     ),
@@ -105,12 +107,17 @@ def _root(
     """Hold the options of all commands."""
 
 
-app = typer.Typer(
-    name="pmodel", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
-)
-app.callback(help=ABOUT)(_root)
-for _function, _help, _examples in COMMANDS:
-    _epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in _examples)
-    app.command(cls=Command, help=_help, short_help=_help.partition(".")[0].partition(":")[0], epilog=_epilog)(
-        _function
+def application(words: Sequence[str] = ()) -> typer.Typer:
+    """The command line: all commands, or the one that is named alone, for it then starts in less time."""
+    app = typer.Typer(
+        name="pmodel", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
     )
+    app.callback(help=ABOUT)(_root)
+    named = next((word for word in words if not word.startswith("-")), None)
+    alone = [row for row in COMMANDS if row[0] == named]
+    for name, home, about, examples in alone or COMMANDS:
+        function = getattr(importlib.import_module(f".{home}", __package__), name)
+        short = about.partition(".")[0].partition(":")[0]
+        epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
+        app.command(cls=Command, help=about, short_help=short, epilog=epilog)(function)
+    return app

@@ -10,9 +10,7 @@ import typer
 
 from .. import catalogue
 from .console import emit, say, show_table
-from .fitting import option_types
 from .options import AsJson
-from .settings import type_words
 
 if TYPE_CHECKING:
     from ..catalogue import Row
@@ -45,6 +43,9 @@ def models(
 
 
 def _describe(row: Row, *, as_json: bool) -> None:
+    from .fitting import option_types
+    from .settings import type_words
+
     cls = row.load()
     options = options_json(cls)
     if as_json:
