@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
@@ -67,7 +68,7 @@ COMMANDS: Final[tuple[tuple[str, str, str, tuple[str, ...]], ...]] = (
     (
         "compare",
         "comparing",
-        "Compare models on the same data: fit each, measure all, write DIR/report.html and DIR/report.json. A model may carry options.",
+        "Compare models on the same data, into DIR/report.html and DIR/report.json. A model may carry options.",
         (
             "pmodel compare gaussian mixture:components=20 vae:latent=2 --data digits --budget 30s --out runs/digits",
             "pmodel compare gaussian vae dcgan --data mnist --budget 2m --seeds 3 --out runs/mnist",
@@ -117,7 +118,7 @@ def application(words: Sequence[str] = ()) -> typer.Typer:
     alone = [row for row in COMMANDS if row[0] == named]
     for name, home, about, examples in alone or COMMANDS:
         function = getattr(importlib.import_module(f".{home}", __package__), name)
-        short = about.partition(".")[0].partition(":")[0]
+        short = re.split(r"[.:]|, into", about)[0]
         epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
         app.command(cls=Command, help=about, short_help=short, epilog=epilog)(function)
     return app
