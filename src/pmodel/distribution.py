@@ -152,7 +152,7 @@ class DiscretisedLogistic(Distribution):
         """
         mu, log_scale = _wide(self.mu), _wide(self.log_scale)
         inverse, bins = (-log_scale).exp(), self.levels - 1
-        centred = _wide(x) * (2 / bins) - 1 - mu
+        centred = x.to(mu.dtype) * (2 / bins) - 1 - mu
         upper, lower = (centred + 1 / bins) * inverse, (centred - 1 / bins) * inverse
         below = F.logsigmoid(upper).masked_fill(x == bins, 0.0)
         above = F.logsigmoid(-lower).masked_fill(x == 0, 0.0)
