@@ -66,7 +66,7 @@ def test_kl_of_itself_is_zero_and_it_is_summed_over_entries():
 @pytest.mark.parametrize("mu", [-3.0, -1.0, 0.1, 1.0, 2.5])
 @pytest.mark.parametrize("log_scale", [-7.0, -3.0, 0.0, 2.0])
 def test_discretised_logistic_sums_to_one_and_is_the_difference_of_sigmoids(levels, mu, log_scale):
-    p = DiscretisedLogistic(torch.full((levels, 1), mu).double(), torch.tensor(log_scale).double(), levels)
+    p = DiscretisedLogistic(torch.full((levels, 1), mu, dtype=torch.float64), torch.tensor(log_scale).double(), levels)
     log_p = p.log_prob(torch.arange(levels).unsqueeze(1))
     assert bool(log_p.isfinite().all())
     assert float(log_p.exp().sum()) == pytest.approx(1, abs=1e-9)
