@@ -25,9 +25,9 @@ from pmodel.cli import main
 from pmodel.cli.console import duration_words, plain
 from pmodel.cli.fitting import free_folder
 from pmodel.cli.progress import Progress, told
-from pmodel.cli.settings import parse_duration, parse_settings, parse_value, typed
 from pmodel.cli.showing import half_blocks
 from pmodel.errors import BadInput, UnknownName
+from pmodel.settings import parse_duration, parse_settings, parse_value, typed
 from pmodel.train import Finished, Iterated, Started, Stepped
 
 TABLE = "\n".join(["height,mass,colour", *(f"{1.5 + k / 64},{k / 8},{'red' if k % 3 else 'blue'}" for k in range(60))])

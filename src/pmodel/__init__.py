@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from .storage import load as load
     from .storage import save as save
     from .train import fit as fit
-    from .train import train as train
 
 __version__ = "0.1.0"
 
@@ -46,7 +45,6 @@ _HOMES = {
     "make": "construction",
     "models": "catalogue",
     "save": "storage",
-    "train": "train",
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

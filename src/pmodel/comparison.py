@@ -20,6 +20,7 @@ from .construction import options_of
 from .data import Dataset, load_data
 from .errors import BadInput, PmodelError, RangeError, RunError, unknown
 from .evaluation import Bench, Evaluation, read_evaluation
+from .settings import parse_settings
 from .storage import RECORD, load, read_json, write_json
 from .train import Event, fit
 
@@ -58,8 +59,6 @@ class Entry:
             UnknownName: if there is no such model or option.
             BadInput: if an option is malformed, or is one that all models of a comparison share.
         """
-        from .cli.settings import parse_settings  # the one grammar of key=value
-
         if isinstance(model, str):
             name, _, text = model.partition(":")
             parsed = parse_settings(re.split(r",(?=\s*[A-Za-z_][\w.]*\s*=)", text) if text else [])
@@ -174,7 +173,7 @@ class Outcome:
 
 def compare(
     models: Sequence[str | tuple[str, Mapping[str, Any]]],
-    data: Dataset | str,
+    data: Dataset | str | Path,
     *,
     out: str | Path,
     budget: float | None = None,
@@ -216,7 +215,7 @@ def compare(
         RunError: if the folder holds runs of another comparison.
     """
     tell = on_progress or (lambda progress: None)
-    dataset = load_data(data) if isinstance(data, str) else data
+    dataset = data if isinstance(data, Dataset) else load_data(data)
     out = Path(out)
     if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= 1000:
         raise RangeError("seeds must be a whole number from 1 to 1000.", got=seeds)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import catalogue
-from .domain import Discrete, Domain, Real, domain_from_json
+from .domain import Discrete, Domain, Real, Table, domain_from_json
 from .errors import BadInput, NotSupported, PmodelError, unknown
 from .model import Model
 from .randomness import forked
@@ -32,7 +32,7 @@ def make(name: str, domain: Domain, given: Domain | None = None, *, seed: int = 
     Raises:
         UnknownName: if the model or an option does not exist.
         BadInput: if an option's value is not allowed.
-        NotSupported: if the model cannot take data of this domain at all.
+        NotSupported: if the model cannot take data of this domain at all, or not where values are missing.
     """
     cls = catalogue.find(name).load()
     known = options_of(cls)
@@ -40,7 +40,14 @@ def make(name: str, domain: Domain, given: Domain | None = None, *, seed: int = 
         if option not in known:
             raise unknown(f"option of {name}", option, known)
     with forked(seed, "init"):
-        return wrapped(cls, domain, given, options)
+        model = wrapped(cls, domain, given, options)
+    if isinstance(domain, Table) and domain.missing and not model.can("marginalise"):
+        raise NotSupported(
+            f"{name} cannot learn from data with missing values.",
+            got=f"columns with missing values: {[column.name for column in domain.columns if column.missing]}",
+            hint=f"drop those rows or columns, or use {' or '.join(catalogue.able('marginalise'))}",
+        )
+    return model
 
 
 def wrapped(cls: type[Model], domain: Domain, given: Domain | None, options: Mapping[str, Any]) -> Model:

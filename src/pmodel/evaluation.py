@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from safetensors.torch import load as from_bytes
 from torch import Tensor, nn
 
 from .data import Dataset, load_data
+from .data.places import cache
 from .errors import BadInput, NotSupported, RangeError, RunError
 from .likelihood import Likelihood
 from .metrics import Measure, bits_per_dim_json, likelihood_json
@@ -236,7 +236,7 @@ class Bench:
 
 def evaluate(
     model: Model | str | Path,
-    data: Dataset | str | None = None,
+    data: Dataset | str | Path | None = None,
     *,
     n: int = 2000,
     split: str = "test",
@@ -264,7 +264,7 @@ def evaluate(
         record, model = read_json(folder / RECORD), load(folder)
     if data is None:
         data = _data_of(record)
-    dataset = load_data(data) if isinstance(data, str) else data
+    dataset = data if isinstance(data, Dataset) else load_data(data)
     bench = Bench(dataset, n=n, split=split, effort=effort, seed=seed, judges=judges)
     evaluation = bench.evaluate(model, record)
     if folder is not None:
@@ -276,9 +276,8 @@ def evaluate(
 
 
 def judges_folder() -> Path:
-    """Where judges are kept unless told otherwise: ``$PMODEL_CACHE``, else the user's cache."""
-    home = os.environ.get("PMODEL_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    return Path(home) / "pmodel" / "judges"
+    """Where judges are kept unless told otherwise: in the user's cache."""
+    return cache() / "judges"
 
 
 def _data_of(record: Mapping[str, Any] | None) -> Dataset:

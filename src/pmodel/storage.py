@@ -96,13 +96,15 @@ def save(model: Model, folder: str | Path, record: Mapping[str, Any] | None = No
 
     Args:
         model: The model.
-        folder: Where to; made if it is not there.
+        folder: Where to; made if it is not there. A model that is there already stays.
         record: More that ``run.json`` is to say.
 
     Raises:
-        RunError: if it cannot be written.
+        RunError: if the folder holds a model, or cannot be written.
     """
     folder = Path(folder)
+    if (folder / RECORD).exists():
+        raise RunError(f"{folder} holds a model already.", hint="choose another folder, or remove it first")
     write_tensors(folder / TENSORS, model.state_dict())
     write_json(folder / RECORD, {"schema": SCHEMA, **(record or {}), "model": model.spec()})
 

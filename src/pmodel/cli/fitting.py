@@ -14,9 +14,9 @@ import typer
 
 from .. import catalogue
 from ..errors import BadInput, unknown
+from ..settings import parse_duration, parse_settings, typed
 from .console import duration_words, say
 from .options import Budget, Data, Device, Precision, Seed, Size, Steps
-from .settings import parse_duration, parse_settings, typed
 
 if TYPE_CHECKING:
     from ..catalogue import Row

@@ -43,8 +43,8 @@ def models(
 
 
 def _describe(row: Row, *, as_json: bool) -> None:
+    from ..settings import type_words
     from .fitting import option_types
-    from .settings import type_words
 
     cls = row.load()
     options = options_json(cls)

@@ -6,13 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["found", "roots"]
+__all__ = ["cache", "found", "roots"]
 
 
 def roots() -> list[Path]:
     """Where data are looked for: the folder in $PMODEL_DATA, then the user's cache."""
     named = os.environ.get("PMODEL_DATA")
-    return [Path(named).expanduser(), _cache()] if named else [_cache()]
+    return [Path(named).expanduser(), cache()] if named else [cache()]
 
 
 def found(folder: str, name: str) -> Path | None:
@@ -22,7 +22,10 @@ def found(folder: str, name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """The user's cache of pmodel: ``$PMODEL_CACHE``, else where this system keeps caches."""
+    if named := os.environ.get("PMODEL_CACHE"):
+        return Path(named).expanduser()
     home = Path.home()
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", home / "AppData/Local"))

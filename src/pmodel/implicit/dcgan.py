@@ -26,6 +26,7 @@ Both players update on every batch; the generator touches only the terms that co
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any, ClassVar, Literal, final
 
 import torch
@@ -42,8 +43,10 @@ __all__ = ["DCGAN"]
 
 LossName = Literal["relativistic", "nonsaturating", "minimax", "hinge"]
 
-CORNER = 7
-"""Pictures are halved until neither side is longer than this."""
+CORNER = 4
+"""Pictures are halved at least twice, and until neither side is longer than this."""
+KERNEL = 5
+"""Side of the discriminator's kernels, odd so that an odd side is rounded up when it is halved."""
 SLOPE = 0.2
 """Of the leaky rectifiers."""
 
@@ -163,44 +166,40 @@ class DCGAN(Samples, GradientTrained):
 
 
 class _Generator(nn.Module):
-    """From z and label to a picture: a linear map to the smallest side, then doublings."""
+    """From z and label to a picture: a linear map to the smallest side, then doublings, the last one to the colours."""
 
     def __init__(self, shape: tuple[int, ...], labels: int, latent: int, channels: int) -> None:
         super().__init__()
         self.labels = labels
         self.sizes = _sizes(shape)
-        widths = [channels * 2**step for step in range(len(self.sizes))]
+        widths = _widths(self.sizes, channels)
         self.corner = (widths[-1], *self.sizes[-1])
         self.start = nn.Linear(latent + labels, math.prod(self.corner))
         self.norms = nn.ModuleList(nn.GroupNorm(math.gcd(8, width), width) for width in reversed(widths))
-        self.doublings = nn.ModuleList(
-            nn.ConvTranspose2d(widths[step], widths[step - 1], 4, 2, 1) for step in reversed(range(1, len(widths)))
-        )
-        self.end = nn.Conv2d(channels, shape[0], 3, padding=1)
+        sides = [*reversed(widths), shape[0]]
+        self.doublings = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in pairwise(sides))
 
     def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
         if given is not None:
             z = torch.cat([z, F.one_hot(given, self.labels).to(z.dtype)], 1)
         h = self.start(z).unflatten(1, self.corner)
-        h = F.leaky_relu(self.norms[0](h), SLOPE)
-        for size, doubling, norm in zip(reversed(self.sizes[:-1]), self.doublings, self.norms[1:], strict=True):
-            h = doubling(h)[..., : size[0], : size[1]]
-            h = F.leaky_relu(norm(h), SLOPE)
-        return torch.tanh(self.end(h))
+        for size, norm, doubling in zip(reversed(self.sizes[:-1]), self.norms, self.doublings, strict=True):
+            h = doubling(F.leaky_relu(norm(h), SLOPE))[..., : size[0], : size[1]]
+        return torch.tanh(h)
 
 
 class _Discriminator(nn.Module):
-    r"""From a picture and label to a logit: :math:`w^\top \phi(x) + e_y^\top \phi(x) + b`, halving the sides in between."""
+    r"""From a picture and label to a logit: :math:`w^\top \phi(x) + b`, and :math:`e_y^\top \phi(x)` where there is a label."""
 
     def __init__(self, shape: tuple[int, ...], labels: int, channels: int) -> None:
         super().__init__()
         sizes = _sizes(shape)
-        layers: list[nn.Module] = [nn.Conv2d(shape[0], channels, 3, padding=1), nn.LeakyReLU(SLOPE)]
-        for step in range(len(sizes) - 1):
-            width = channels * 2**step
-            layers += [nn.Conv2d(width, 2 * width, 3, 2, 1), nn.LeakyReLU(SLOPE)]
-        self.features = nn.Sequential(*layers, nn.Flatten())
-        flat = channels * 2 ** (len(sizes) - 1) * math.prod(sizes[-1])
+        widths = _widths(sizes, channels)
+        halvings = [
+            (nn.Conv2d(a, b, KERNEL, 2, KERNEL // 2), nn.LeakyReLU(SLOPE)) for a, b in pairwise([shape[0], *widths])
+        ]
+        self.features = nn.Sequential(*(layer for halving in halvings for layer in halving), nn.Flatten())
+        flat = widths[-1] * math.prod(sizes[-1])
         self.head = nn.Linear(flat, 1)
         self.embedding = nn.Embedding(labels, flat) if labels else None
 
@@ -213,8 +212,13 @@ class _Discriminator(nn.Module):
 
 
 def _sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """The sides at each scale, from the picture's own downwards; at least one halving."""
+    """The sides at each scale, from the picture's own downwards."""
     sizes = [(shape[1], shape[2])]
-    while max(sizes[-1]) > CORNER or len(sizes) == 1:
+    while max(sizes[-1]) > CORNER or len(sizes) < 3:
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
     return sizes
+
+
+def _widths(sizes: list[tuple[int, int]], channels: int) -> list[int]:
+    """Channels at each scale below the picture's: twice as many with each halving."""
+    return [channels * 2**step for step in range(len(sizes) - 1)]

@@ -149,7 +149,9 @@ def judge_for(
     """
     if not can_judge(data):
         raise NotSupported("A judge needs labelled images.", got=data.name)
-    whole = data if data.given is not None and data.parent in ("", data.name) else load_data(data.parent)
+    whole = (
+        data if data.given is not None and data.parent in ("", data.name) else load_data(data.parent, **data.options)
+    )
     home = Path(folder) / _key(whole, steps)[:16]
     known = _read(whole, home)
     if known is None:

@@ -15,6 +15,7 @@ from ..data import Dataset
 from ..errors import BadInput, unknown
 from ..learning import ClosedForm, GradientTrained, Recipe
 from ..model import Model
+from ..randomness import as_generator
 from .batches import Batches
 from .precision import Arithmetic, fastest
 from .stepper import Stepper
@@ -85,6 +86,7 @@ def plan(
         UnknownName: if a setting does not exist.
     """
     began = time.perf_counter()
+    as_generator(seed)  # refuses what is no seed
     recipe = recipe_with(model, settings or {})
     if steps is not None and budget is not None:
         raise BadInput("A run has a number of steps or a budget, not both.", got=f"steps={steps}, budget={budget}")

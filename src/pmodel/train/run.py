@@ -69,8 +69,7 @@ def fit(
     Raises:
         PmodelError: if a name, an option, the data or the folder are not fit; nothing is left behind then.
     """
-    if not isinstance(data, Dataset):
-        data = load_data(data)
+    data = data if isinstance(data, Dataset) else load_data(data)
     folder = None if out is None else _fresh(Path(out))
     if conditional and data.given is None:
         raise BadInput(f"{data.name} has no labels to condition on.", hint="leave out conditional=true")
@@ -133,6 +132,7 @@ def _record(name: str, options: Mapping[str, Any], data: Dataset, plan: Plan, la
             "hash": data.hash,
             "n": len(data.train),
             "note": data.note,
+            "labels": list(data.label_names),
         },
         "plan": plan.to_json(),
         "result": events.to_json(last),

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-from ..errors import BadInput, unknown
+from .errors import BadInput, unknown
 
 __all__ = ["Settings", "parse_duration", "parse_settings", "parse_value", "type_words", "typed"]
 
