@@ -106,7 +106,7 @@ def main() -> None:
         "nats_per_datum": likelihood,
         "difference_nats": abs(likelihood["pmodel"] - likelihood["scikit-learn"]),
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "load_before_end": os.getloadavg()[0],
+        "load_average_at_end": os.getloadavg()[0],
         "versions": {"torch": torch.__version__, "scikit-learn": sklearn.__version__, "numpy": np.__version__},
     }
     RESULT.parent.mkdir(exist_ok=True)
