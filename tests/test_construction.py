@@ -1,0 +1,87 @@
+"""``make`` puts the right wrappers around a model, and ``build`` reads back what was recorded."""
+
+import pytest
+
+import pmodel
+from pmodel.construction import build, make
+from pmodel.domain import Column, Discrete, Real, Table
+from pmodel.errors import BadInput, NotSupported, UnknownName
+
+LABEL = Discrete((), 3)
+HOLES = Table((Column("a", missing=True), Column("b", "stepped", step=0.5)))
+
+
+def nesting(model):
+    names = [type(model).__name__]
+    while (inner := getattr(model, "model", None) or next(iter(getattr(model, "models", [])), None)) is not None:
+        model = inner
+        names.append(type(model).__name__)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "given", "expected"),
+    [
+        ("gaussian", Real((2,)), None, ["Standardised", "Gaussian"]),
+        ("gaussian", Discrete((2,), 5), None, ["Dequantised", "Standardised", "Gaussian"]),
+        ("gaussian", HOLES, None, ["Dequantised", "Standardised", "Gaussian"]),
+        ("gaussian", Real((2,)), LABEL, ["ByClass", "Standardised", "Gaussian"]),
+        ("histogram", Discrete((2,), 5), None, ["Histogram"]),
+        ("histogram", Discrete((2,), 5), LABEL, ["ByClass", "Histogram"]),
+        ("mixture", Discrete((1, 8, 8), 17), None, ["Mixture"]),
+        ("mixture", Discrete((1, 8, 8), 256), None, ["Dequantised", "Standardised", "Mixture"]),
+        ("vae", Discrete((1, 8, 8), 17), LABEL, ["VAE"]),
+        ("vae", Real((2,)), None, ["Standardised", "VAE"]),
+        ("dcgan", Discrete((1, 8, 8), 17), LABEL, ["DCGAN"]),
+    ],
+)
+def test_the_wrappers_are_those_that_the_domain_needs(name, domain, given, expected):
+    model = make(name, domain, given)
+    assert nesting(model) == expected
+    assert model.domain == domain
+    assert model.given == given
+    again = build(model.spec())
+    assert again.spec() == model.spec()
+    assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "text"),
+    [
+        ("dcgan", Real((2,)), "pictures"),
+        ("dcgan", Discrete((2,), 2), "pictures"),
+        ("vae", HOLES, "'a'"),
+    ],
+)
+def test_data_that_a_model_cannot_take_are_refused_in_words(name, domain, text):
+    with pytest.raises(NotSupported) as caught:
+        make(name, domain)
+    assert text in str(caught.value)
+
+
+def test_unknown_names_come_with_the_nearest():
+    with pytest.raises(UnknownName, match="did you mean mixture"):
+        make("mixtur", Real((2,)))
+    with pytest.raises(UnknownName, match="did you mean components"):
+        make("mixture", Real((2,)), component=3)
+
+
+def test_a_specification_cannot_be_nested_without_end():
+    spec = make("gaussian", Real((1,))).spec()
+    for _ in range(20):
+        spec = {"model": "Standardised", "inner": spec}
+    with pytest.raises(BadInput, match="eight deep"):
+        build(spec)
+
+
+def test_the_same_seed_makes_the_same_weights():
+    first, again, other = (make("vae", Discrete((4,), 2), seed=seed).state_dict() for seed in (0, 0, 1))
+    assert all(bool((first[name] == again[name]).all()) for name in first)
+    assert any(bool((first[name] != other[name]).any()) for name in first)
+
+
+def test_the_public_names_are_there():
+    assert pmodel.__all__ == sorted(pmodel.__all__)
+    assert all(getattr(pmodel, name) is not None for name in pmodel.__all__)
+    with pytest.raises(AttributeError, match="nothing_such"):
+        _ = pmodel.nothing_such
