@@ -5,8 +5,10 @@ import pytest
 from pmodel.catalogue import MODELS
 from pmodel.testing import conformance
 
+CHECKS = [pytest.param(check, id=f"{row.name}-{check.name}") for row in MODELS for check in conformance(row.name)]
 
-@pytest.mark.parametrize("check", [c for row in MODELS for c in conformance(row.name)], ids=lambda check: check.name)
+
+@pytest.mark.parametrize("check", CHECKS)
 def test_catalogue(check):
     check()
 
