@@ -88,8 +88,7 @@ def toy(case: Case, n: int, generator: Generator, *, complete: bool = False) -> 
         weights = torch.tensor(FREQUENCIES[: given.levels]) if given.levels <= 3 else torch.ones(given.levels)
         labels = torch.multinomial(weights, n, replacement=True, generator=generator)
         t = t + 1.5 * (labels.unsqueeze(1) - (given.levels - 1) / 2) * (1 - 2 * (entries % 2))
-    x = 0.5 + 2 * t if case.bare else _squashed(t, domain)
-    x = x.reshape(n, *domain.shape)
+    x = (0.5 + 2 * t if case.bare else _squashed(t, domain)).reshape(n, *domain.shape)
     if isinstance(domain, Table) and not complete:
         gaps = torch.tensor([MISSING if column.missing else 0.0 for column in domain.columns])
         x[torch.rand(x.shape, generator=generator) < gaps] = torch.nan
@@ -103,15 +102,15 @@ def _squashed(t: Tensor, domain: Domain) -> Tensor:
         return _levels(t, domain.levels)
     if not isinstance(domain, Table):
         return 30 + 5 * t
-    columns = []
-    for value, column in zip(t.unbind(1), domain.columns, strict=True):
-        if column.kind == "category":
-            columns.append(_levels(value, len(column.categories)))
-        else:
-            columns.append(
-                ((30 + 5 * value) / (column.step or 1)).round() * column.step if column.step else 30 + 5 * value
-            )
-    return torch.stack(columns, 1)
+    return torch.stack([_column(value, column) for value, column in zip(t.unbind(1), domain.columns, strict=True)], 1)
+
+
+def _column(t: Tensor, column: Column) -> Tensor:
+    """The hidden variable as values of a column."""
+    if column.kind == "category":
+        return _levels(t, len(column.categories))
+    x = 30 + 5 * t
+    return (x / column.step).round() * column.step if column.step else x
 
 
 def _levels(t: Tensor, levels: int) -> Tensor:

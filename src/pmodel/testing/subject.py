@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..catalogue import Row
-from ..domain import Discrete, Domain, Real
+from ..domain import Discrete, Domain, Table
 from ..learning import Batch
 from ..model import Model
 from ..randomness import forked, generator
@@ -106,7 +106,9 @@ class Subject:
     @property
     def clamped(self) -> bool:
         """Whether its samples are clamped into a range that its density leaves: the sum over the range is then below one."""
-        return self.dequantised and not isinstance(self.domain, Real)
+        columns = self.domain.columns if isinstance(self.domain, Table) else ()
+        bounded = isinstance(self.domain, Discrete) or any(column.kind == "category" for column in columns)
+        return self.dequantised and bounded
 
     @cached_property
     def nodes(self) -> Nodes:
