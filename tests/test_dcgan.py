@@ -42,7 +42,7 @@ def moved(model, before):
 @pytest.mark.parametrize("given", [None, LABEL])
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
 def test_a_phase_moves_its_own_player_and_nothing_else(fresh, loss, given, player):
-    model = DCGAN(PICTURE, given, latent=4, channels=4, loss=loss).train()
+    model = DCGAN(PICTURE, given, latent=4, channels=4, width=8, loss=loss).train()
     phase = next(phase for phase in model.phases() if phase.name == player)
     optimiser = torch.optim.Adam(phase.parameters, lr=1e-2)
     before = copy.deepcopy(model.state_dict())
@@ -123,7 +123,7 @@ def test_gradient_penalty_of_a_quadratic():
 
 
 def test_the_discriminator_minimises_game_and_half_gamma_penalties(fresh):
-    model = DCGAN(PICTURE, latent=4, channels=4, penalty=3.0)
+    model = DCGAN(PICTURE, latent=4, channels=4, width=8, penalty=3.0)
     loss = model.phases()[0].loss(batch(), seeded())
     parts = {name: value.item() for name, value in loss.parts.items()}
     assert parts["r1"] > 0
@@ -132,7 +132,7 @@ def test_the_discriminator_minimises_game_and_half_gamma_penalties(fresh):
 
 
 def test_r1_is_the_slope_found_by_finite_differences(fresh):
-    model = DCGAN(PICTURE, latent=4, channels=4).double()
+    model = DCGAN(PICTURE, latent=4, channels=4, width=8).double()
     x = torch.rand(1, 1, 8, 8, generator=seeded(), dtype=torch.float64) * 2 - 1
     network = model.discriminator.features
     head = model.discriminator.head
@@ -147,7 +147,7 @@ def test_r1_is_the_slope_found_by_finite_differences(fresh):
 @pytest.mark.parametrize("domain", [Discrete((1, 28, 28), 256), Discrete((3, 9, 14), 256), Discrete((1, 2, 3), 2)])
 @pytest.mark.parametrize("given", [None, LABEL])
 def test_pictures_of_any_size_colours_and_levels(fresh, domain, given):
-    model = DCGAN(domain, given, latent=4, channels=2)
+    model = DCGAN(domain, given, latent=4, channels=2, width=8)
     x = model.sample(5, generator=0)
     assert x.shape == (5, *domain.shape)
     domain.check(x)
@@ -157,7 +157,7 @@ def test_pictures_of_any_size_colours_and_levels(fresh, domain, given):
 
 
 def test_the_label_reaches_both_players(fresh):
-    model = DCGAN(PICTURE, LABEL, latent=4, channels=4)
+    model = DCGAN(PICTURE, LABEL, latent=4, channels=4, width=8)
     assert not torch.equal(model.sample(4, given=0, generator=0), model.sample(4, given=1, generator=0))
     x = model._scaled(batch().x)
     with torch.no_grad():
@@ -166,7 +166,7 @@ def test_the_label_reaches_both_players(fresh):
 
 
 def test_a_sample_does_not_depend_on_the_others_in_its_batch(fresh):
-    model = DCGAN(PICTURE, latent=4, channels=4).eval()
+    model = DCGAN(PICTURE, latent=4, channels=4, width=8).eval()
     z = torch.randn(8, 4, generator=seeded())
     with torch.no_grad():
         assert torch.allclose(model.generator(z, None)[:2], model.generator(z[:2], None), atol=1e-5)
