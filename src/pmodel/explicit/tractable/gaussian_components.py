@@ -23,6 +23,7 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
+from ...errors import Diverged
 from .components import Components, Kernel, Sums, patterns
 from .gaussian_kernels import LOG_2PI, DiagonalKernel, MonomialKernel, WhiteningKernel
 
@@ -230,16 +231,26 @@ class DenseGaussian(GaussianComponents):
         return eps
 
 
+ATTEMPTS = 16
+"""How often the diagonal is raised, tenfold each time: from rounding to as large as the matrix itself."""
+
+
 def _factorised(covariance: Tensor, floor: float) -> Tensor:
     """Cholesky factors after adding the floor; where rounding left a matrix indefinite, after adding more of it."""
     covariance.diagonal(dim1=-2, dim2=-1).add_(floor)
     factor, failed = torch.linalg.cholesky_ex(covariance)
     more = 1e-14 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1)
-    while bool(failed.any()):
+    for _ in range(ATTEMPTS):
+        if not bool(failed.any()):
+            return factor  # type: ignore[no-any-return]
         covariance.diagonal(dim1=-2, dim2=-1).add_(torch.where(failed > 0, more, 0.0)[:, None])
         factor, failed = torch.linalg.cholesky_ex(covariance)
         more = 10 * more
-    return factor  # type: ignore[no-any-return]
+    raise Diverged(
+        "A covariance is not positive definite, whatever is added to its diagonal.",
+        got=f"variances from {float(covariance.diagonal(dim1=-2, dim2=-1).min()):g}",
+        hint="use fewer components, more shrinkage, or another covariance",
+    )
 
 
 @final
