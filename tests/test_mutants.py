@@ -411,7 +411,9 @@ def weights_are_the_average():
     model, decay = Chain(data.domain), 0.9
     average, updates = None, 0
     for event in train(
-        model, data, plan(model, data, steps=40, settings={"ema": decay, "rate": 0.1}, precision="float32")
+        model,
+        data,
+        plan(model, data, steps=40, settings={"ema": decay, "rate": 0.1, "schedule": "constant"}, precision="float32"),
     ):
         raw = model.bias.detach().clone()
         if isinstance(event, Started):

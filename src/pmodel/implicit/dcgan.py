@@ -75,7 +75,7 @@ class DCGAN(Samples, GradientTrained):
     natives: ClassVar[tuple[type[Domain], ...]] = (Discrete,)
     conditional: ClassVar[bool] = True
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"latent": 4, "channels": 2, "width": 4},
+        "tiny": {"latent": 4, "channels": 2, "width": 12},
         "small": {"latent": 32, "channels": 16, "width": 128},
     }
 
@@ -107,7 +107,7 @@ class DCGAN(Samples, GradientTrained):
         self.top = max(1, domain.levels - 1)
         labels = len(self.given_frequencies)
         self.generator = _Generator(domain.shape, labels, latent, channels, width)
-        self.discriminator = _Discriminator(domain.shape, labels, channels, width)
+        self.discriminator = _Discriminator(domain.shape, labels, channels, width, biased=not self.loss.paired)
 
     @classmethod
     def refuses(cls, domain: Domain) -> str | None:
@@ -118,7 +118,7 @@ class DCGAN(Samples, GradientTrained):
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> DCGAN:
-        """Four latents, two channels, four units."""
+        """Four latents, two channels, twelve units."""
         return cls(domain, given, **cls.sizes["tiny"])
 
     def recipe(self) -> Recipe:
@@ -180,7 +180,8 @@ class _Generator(nn.Module):
         self.start = nn.Sequential(
             nn.Linear(latent + labels, width), nn.LeakyReLU(SLOPE), nn.Linear(width, math.prod(self.corner))
         )
-        self.norms = nn.ModuleList(nn.GroupNorm(math.gcd(8, c), c) for c in reversed(widths))
+        scales = zip(reversed(widths), reversed(self.sizes[1:]), strict=True)
+        self.norms = nn.ModuleList(nn.GroupNorm(_groups(c, size), c) for c, size in scales)
         sides = [*reversed(widths), shape[0]]
         self.doublings = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in pairwise(sides))
 
@@ -194,9 +195,12 @@ class _Generator(nn.Module):
 
 
 class _Discriminator(nn.Module):
-    r"""From a picture and label to a logit: :math:`w^\top \phi(x) + b`, and :math:`e_y^\top \phi(x)` where there is a label."""
+    r"""From a picture and label to a logit: :math:`w^\top \phi(x) + b`, and :math:`e_y^\top \phi(x)` where there is a label.
 
-    def __init__(self, shape: tuple[int, ...], labels: int, channels: int, width: int) -> None:
+    A loss of differences D(x) - D(G(z)) has no use for b.
+    """
+
+    def __init__(self, shape: tuple[int, ...], labels: int, channels: int, width: int, *, biased: bool) -> None:
         super().__init__()
         sizes = _sizes(shape)
         widths = _widths(sizes, channels)
@@ -206,7 +210,7 @@ class _Discriminator(nn.Module):
         flat = widths[-1] * math.prod(sizes[-1])
         joined = (nn.Flatten(), nn.Linear(flat, width), nn.LeakyReLU(SLOPE))
         self.features = nn.Sequential(*(layer for halving in halvings for layer in halving), *joined)
-        self.head = nn.Linear(width, 1)
+        self.head = nn.Linear(width, 1, bias=biased)
         self.embedding = nn.Embedding(labels, width) if labels else None
 
     def forward(self, x: Tensor, given: Tensor | None) -> Tensor:
@@ -220,9 +224,14 @@ class _Discriminator(nn.Module):
 def _sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
     """The sides at each scale, from the picture's own downwards."""
     sizes = [(shape[1], shape[2])]
-    while max(sizes[-1]) > CORNER or len(sizes) < 3:
+    while max(sizes[-1]) > CORNER or len(sizes) < 2 or (len(sizes) < 3 and max(sizes[-1]) > 2):
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
     return sizes
+
+
+def _groups(channels: int, size: tuple[int, int]) -> int:
+    """At most eight groups, each of several values: normalising one value would leave nothing of it."""
+    return math.gcd(8, channels) if math.prod(size) >= 4 else 1
 
 
 def _widths(sizes: list[tuple[int, int]], channels: int) -> list[int]:
