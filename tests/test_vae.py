@@ -154,6 +154,33 @@ def test_samples_follow_the_score(fresh):
     assert float(((counts - expected) ** 2 / expected).sum()) < 24.3  # chi-squared, 7 degrees of freedom, p = .001
 
 
+@pytest.mark.parametrize("given", [None, LABEL])
+def test_scores_encode_once_and_agree_with_single_draws(fresh, given):
+    model = VAE(BITS, given, latent=2, width=8)
+    x = torch.tensor([[0, 1, 1], [1, 0, 0]])
+    label = None if given is None else torch.tensor([0, 2])
+    noise = seeded()
+    with torch.no_grad():
+        single = torch.stack([model._log_weight(x, label, noise) for _ in range(3)]).double()
+        together = model._log_weights(x, label, None, seeded(), 3)
+    assert torch.allclose(single, together)
+
+
+def test_without_a_label_the_score_is_the_mixture_over_labels(fresh):
+    model = VAE(BITS, LABEL, latent=2, width=8)
+    model.record_frequencies(torch.tensor([0, 0, 0, 0, 0, 0, 1, 2]))
+    with torch.no_grad():
+        model.decoder[0].weight[:, 2:] *= 8  # the labels differ
+        model.decoder[-1].weight *= 3
+    words = torch.cartesian_prod(*[torch.arange(2)] * 3)
+    each = torch.stack([model.score(words, given=label, effort=2000).values for label in range(3)])
+    mixed = torch.logsumexp(each + torch.tensor([0.75, 0.125, 0.125]).double().log().unsqueeze(1), 0)
+    even = torch.logsumexp(each, 0) - math.log(3)
+    found = model.score(words, effort=2000).values
+    assert torch.allclose(found, mixed, atol=0.05)
+    assert not torch.allclose(found, even, atol=0.1)
+
+
 def test_loss_is_the_negative_bound(fresh):
     model = VAE(BITS, latent=2, width=8, warmup=0.0)
     x = torch.tensor([[0, 1, 1], [1, 0, 0]])
@@ -196,7 +223,8 @@ def test_warmup_and_beta_weigh_the_kl_in_training_only(fresh):
     ("domain", "kind"),
     [
         (Discrete((1, 4, 4), 2), Bernoulli),
-        (Discrete((1, 8, 8), 17), Categorical),
+        (Discrete((1, 8, 8), 17), DiscretisedLogistic),
+        (Discrete((5,), 17), Categorical),
         (Discrete((3, 7, 5), 256), DiscretisedLogistic),
         (Discrete((1,), 6), Categorical),
         (Discrete((), 4), Categorical),

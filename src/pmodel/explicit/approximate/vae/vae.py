@@ -41,7 +41,7 @@ LikelihoodName = Literal["auto", "bernoulli", "categorical", "logistic", "normal
 DEPTH = {"dense": 2, "conv": 0, "residual": 1}
 """Hidden layers of each architecture's perceptrons."""
 FEW_LEVELS = 32
-"""Up to so many levels are told apart one by one; more are bins of a logistic variable."""
+"""Up to so many levels of data that are not pictures are told apart one by one; more are bins of a logistic variable."""
 FINEST = -7.0
 """The smallest log-scale of a logistic variable: an eighth of one of 256 bins."""
 COARSE = -4.0
@@ -68,7 +68,7 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         channels: Channels of the outermost convolution.
         likelihood: p(x | z). Discrete data: ``bernoulli`` (two levels), ``categorical``, or ``logistic`` (ordered levels).
             Real data: ``normal`` with a learned std for each entry, or ``isotropic`` with one for all. ``auto``: the first
-            that fits, and logistic for more than 32 levels.
+            that fits, but logistic for grey or coloured pictures and for more than 32 levels.
         beta: Weight of the KL in training (Higgins et al. 2017); 1 is the bound. Scores are always of the bound.
         particles: Draws of z for each datum in training; more than one trains on the importance-weighted bound.
         warmup: The part of training in which the KL's weight grows linearly to ``beta``.
@@ -107,7 +107,7 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         self.annealing = 1.0
         self.labels = len(self.given_frequencies)
         self.levels = domain.levels if isinstance(domain, Discrete) else 0
-        self.likelihood = _likelihood(likelihood, self.levels)
+        self.likelihood = _likelihood(likelihood, self.levels, picture=domain.image)
         heads = {"categorical": self.levels, "logistic": 2}.get(self.likelihood, 1)
         chosen = _architecture(architecture, domain)
         self.inward, self.features, expected, self.outward = trunk(chosen, domain, channels, heads)
@@ -170,8 +170,16 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         return self._decode(z, given).sample(generator)
 
     def _log_weight(self, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
+        return self._log_weight_under(self._encode(x, given), x, given, generator)
+
+    def _log_weights(
+        self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
+    ) -> Tensor:
+        """Encode once for all draws."""
+        if self.given is not None and given is None:
+            return super()._log_weights(x, given, observed, generator, effort)
         q = self._encode(x, given)
-        return self._log_weight_under(q, x, given, generator)
+        return torch.stack([self._log_weight_under(q, x, given, generator).double() for _ in range(effort)])
 
     def _log_weight_under(self, q: Normal, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
         """The log-weight log p(x | z) + log p(z) - log q(z | x) at one draw of z from q, ``(N,)``."""
@@ -223,10 +231,12 @@ def _architecture(name: str, domain: Domain) -> Architecture:
     return cast(Architecture, name)
 
 
-def _likelihood(name: str, levels: int) -> str:
+def _likelihood(name: str, levels: int, *, picture: bool) -> str:
     fitting = ["categorical", "logistic"] if levels else ["normal", "isotropic"]
-    fitting = ["bernoulli", *fitting] if levels == 2 else fitting
-    fitting = ["logistic", "categorical"] if levels > FEW_LEVELS else fitting
+    if levels == 2:
+        fitting.insert(0, "bernoulli")
+    elif picture or levels > FEW_LEVELS:
+        fitting = fitting[::-1] if levels else fitting
     if name != "auto" and name not in fitting:
         what = f"data of {levels} levels" if levels else "real data"
         raise BadInput(f"The likelihood of {what} is {' or '.join(fitting)}.", got=name)
