@@ -16,6 +16,10 @@ from .batches import Batches
 
 __all__ = ["Arithmetic", "fastest"]
 
+Precision = Literal["float32", "bfloat16"]
+Layout = Literal["contiguous", "channels_last"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+
 GAIN = 0.95
 """Another arithmetic is taken only if its step needs less than this part of float32's time."""
 
@@ -30,8 +34,8 @@ class Arithmetic:
         layout: Memory layout of images and convolutions.
     """
 
-    precision: Literal["float32", "bfloat16"] = "float32"
-    layout: Literal["contiguous", "channels_last"] = "contiguous"
+    precision: Precision = "float32"
+    layout: Layout = "contiguous"
 
     def laid_out(self, model: Model) -> None:
         """Put the model's weights into the layout, in place."""
@@ -52,9 +56,8 @@ def fastest(model: Model, batches: Batches, recipe: Recipe, seed: int) -> Arithm
     from .stepper import Stepper  # late: a stepper has an arithmetic
 
     convolutional = any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in model.modules())
-    candidates = [Arithmetic(), Arithmetic("bfloat16", "channels_last" if convolutional else "contiguous")]
-    if convolutional:
-        candidates.append(Arithmetic("float32", "channels_last"))
+    layouts: tuple[Layout, ...] = ("contiguous", "channels_last") if convolutional else ("contiguous",)
+    candidates = [Arithmetic(precision, layout) for precision in PRECISIONS for layout in layouts]
     steppers = {a: Stepper(copy.deepcopy(model), batches, recipe, seed, a) for a in candidates}
     reference = [steppers[candidates[0]].gradients(number) for number in range(2)]
     agreeing = [a for a in candidates if _agrees(reference, [steppers[a].gradients(number) for number in range(2)])]
