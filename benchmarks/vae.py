@@ -31,7 +31,7 @@ from pmodel.train.batches import Batches
 from pmodel.train.precision import fastest
 from pmodel.train.stepper import Stepper
 
-ROUNDS, IMAGES, BATCH, LATENT = 9, 12_800, 128, 32
+ROUNDS, IMAGES, BATCH, LATENT = 7, 12_800, 128, 32
 HELD_OUT = 2_000
 RESULT = Path(__file__).parent / "results" / "vae.json"
 

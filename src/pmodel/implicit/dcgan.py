@@ -9,19 +9,21 @@ strided convolutions without pooling. Each step has two phases, on fresh data an
         + E\|\nabla_{\tilde x} D(\tilde x)\|^2 \right), \qquad
     G: \quad \min_G \; L_G(D(x), D(G(z))).
 
-What differs from the paper, and why it then trains in minutes without tuning: the relativistic loss with zero-centred gradient
-penalties on data and samples (Huang et al. 2024, https://arxiv.org/abs/2501.05441), and group instead of batch normalisation,
-in the generator only. Batch normalisation makes a penalty at one datum meaningless, and its running statistics would move in
-the other player's phase. A dense hidden layer at the smallest scale lets each network see the whole picture: without it the
-logit of a shallow discriminator is a sum of local verdicts, and samples have right strokes in wrong places.
+What differs from the paper, beside normal codes and Adam without momentum, and why it then trains in minutes without tuning:
+the relativistic loss with zero-centred gradient penalties on data and samples (Huang et al. 2024,
+https://arxiv.org/abs/2501.05441), and group instead of batch normalisation, in the generator only. Batch normalisation makes
+a penalty at one datum meaningless, and its running statistics would move in the other player's phase. A dense hidden layer at
+the smallest scale lets each network see the whole picture: without it the logit of a shallow discriminator is a sum of local
+verdicts, and samples have right strokes in wrong places.
 
 Two slips that silently ruin this model:
 
-- Freezing D inside a stacked network (``D.trainable = False`` before the first step, as many Keras programs do) means D never
-  trains: its weights stay what they were. Here each phase names its own parameters, and gradients go to them alone.
+- Freezing D before its first step (``D.trainable = False``, as old Keras programs do after compiling D; Keras 3 reads the
+  flag when the step is first traced) means D never trains: its weights stay what they were. Here each phase names its own
+  parameters, and gradients go to them alone.
 - Reading running means as losses: "D(real) = D(fake)" in such logs is one average printed twice.
 
-Both players update on every batch; the generator touches only the terms that contain G.
+Both players move in every step, each on a batch of its own; the generator touches only the terms that contain G.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ __all__ = ["DCGAN"]
 LossName = Literal["relativistic", "nonsaturating", "minimax", "hinge"]
 
 CORNER = 7
-"""Pictures are halved at least twice, and until neither side is longer than this."""
+"""Pictures are halved until neither side is longer than this: at least once, and twice above 4×4."""
 KERNEL = 5
 """Side of the discriminator's kernels, odd so that an odd side is rounded up when it is halved."""
 SLOPE = 0.2
@@ -104,7 +106,7 @@ class DCGAN(Samples, GradientTrained):
             raise RangeError("penalty must be 0 or more and finite.", got=penalty)
         self.latent, self.penalty, self.repeats = latent, penalty, repeats
         self.loss = LOSSES[loss]
-        self.top = max(1, domain.levels - 1)
+        self.levels, self.top = domain.levels, max(1, domain.levels - 1)
         labels = len(self.given_frequencies)
         self.generator = _Generator(domain.shape, labels, latent, channels, width)
         self.discriminator = _Discriminator(domain.shape, labels, channels, width, biased=not self.loss.paired)
@@ -162,14 +164,14 @@ class DCGAN(Samples, GradientTrained):
 
     def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
         x = self._generate(n, given, generator)
-        return ((x + 1) * (self.top / 2)).round().to(torch.int64)
+        return ((x + 1) * (self.top / 2)).round().clamp(0, self.levels - 1).to(torch.int64)
 
     def _scaled(self, x: Tensor) -> Tensor:
         return x.float() * (2 / self.top) - 1
 
 
 class _Generator(nn.Module):
-    """From z and label to a picture: a linear map to the smallest side, then doublings, the last one to the colours."""
+    """From z and label to a picture: a perceptron to the smallest side, then doublings, the last one to the colours."""
 
     def __init__(self, shape: tuple[int, ...], labels: int, latent: int, channels: int, width: int) -> None:
         super().__init__()
@@ -195,7 +197,7 @@ class _Generator(nn.Module):
 
 
 class _Discriminator(nn.Module):
-    r"""From a picture and label to a logit: :math:`w^\top \phi(x) + b`, and :math:`e_y^\top \phi(x)` where there is a label.
+    r"""From a picture and label to a logit: :math:`w^\top \phi(x) + b`, plus :math:`e_y^\top \phi(x) / \sqrt d` for a label y.
 
     A loss of differences D(x) - D(G(z)) has no use for b.
     """

@@ -11,7 +11,7 @@ relativistic   softplus(D(G(z)) - D(x))                          softplus(D(x) -
 
 softplus(-l) is -log sigma(l). Where the discriminator is sure of a fake, the minimax generator's gradient vanishes; the
 non-saturating one has the same fixed points and does not. The relativistic pair compares each sample with a datum, which has
-no bad local minima of dropped modes (Sun et al. 2020), and with both penalties it converges (Huang et al. 2024).
+no bad local minima of dropped modes (Sun et al. 2020), and with both penalties it converges locally (Huang et al. 2024).
 """
 
 from __future__ import annotations

@@ -112,6 +112,7 @@ class WeightedSum(Samples, Completes, Marginalises, ClosedForm):
             self.parts.split(source, lost)
             self.weights[source] /= 2
             self.weights[lost] = self.weights[source]
+        self.weights.div_(self.weights.sum())
 
     def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
         labels = _draw(self.weights.expand(n, -1), generator)
@@ -148,13 +149,19 @@ LOST = 1e-3
 """A component with fewer data than this has lost its data."""
 
 
+NOTHING = -100.0
+"""A summand e^-100 of the likelihood is lost in the rounding of 1; kept, such numbers underflow in products, and a processor
+takes several times as long for a subnormal number."""
+
+
 def _bayes(joint: Tensor) -> tuple[Tensor, Tensor]:
     """``w_k p_k(x) / p(x)``, in place of the logarithms ``joint`` ``(K, B)`` of its numerators, and ``log p(x)``.
 
     One exponential serves both. The responsibilities of a datum that is impossible under every component are 0.
     """
     peak = joint.amax(0).nan_to_num_(neginf=0.0)
-    total = joint.sub_(peak).exp_().sum(0)
+    joint.sub_(peak)
+    total = joint.masked_fill_(joint < NOTHING, -torch.inf).exp_().sum(0)
     return joint.div_(total.clamp_min(1e-300)), total.log().add_(peak)
 
 

@@ -45,8 +45,8 @@ class MonomialKernel(Kernel):
     """Most entries: 64 have 2 145 monomials."""
     REACH = 3e4
     """Largest norm of a term of the quadratic form: its square times float64's epsilon is the error, 2e-7 nats."""
-    WORKSPACE = 2**19
-    """Monomials held at a time: 4 MB, of the size of a second-level cache."""
+    WORKSPACE = 2**20
+    """Monomials held at a time: 8 MB."""
 
     def __init__(self, means: Tensor, scale_tril: Tensor, centre: Tensor) -> None:
         self.means, self.centre, self.tied = means - centre, centre, len(scale_tril) == 1

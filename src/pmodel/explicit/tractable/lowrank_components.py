@@ -137,7 +137,8 @@ def principal(covariance: Tensor, rank: int, floor: float) -> tuple[Tensor, Tens
         Loadings ``(D, q)`` and noise variances ``(D,)``, all equal.
     """
     values, vectors = torch.linalg.eigh(covariance)
-    noise = values[: len(values) - rank].mean().clamp_min(floor)
+    left = values[: len(values) - rank]
+    noise = (left.mean() if len(left) else values.new_tensor(floor)).clamp_min(floor)
     loadings = vectors[:, -rank:] * (values[-rank:] - noise).clamp_min(0).sqrt()
     return loadings, noise.expand(len(values))
 

@@ -9,7 +9,8 @@ r"""The variational autoencoder (Kingma & Welling 2014, https://arxiv.org/abs/13
     -\mathrm{ELBO} = -E_q[\log p_\theta(x \mid z)] + \mathrm{KL}(q \| p), \qquad
     \mathrm{KL} = \tfrac12 \sum_j (\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2).
 
-Both terms are sums over the entries of a datum, in nats; the batch is averaged. Three common slips:
+The first term is summed over the entries of a datum and the second over those of z, in nats; the batch is averaged. Three
+common slips:
 
 - The noise has standard deviation 1. Training with 0.1 breaks the KL: the reported bound holds for no model, and codes drawn
   from the prior fall where the decoder never was.
@@ -233,7 +234,9 @@ def _architecture(name: str, domain: Domain) -> Architecture:
 
 def _likelihood(name: str, levels: int, *, picture: bool) -> str:
     fitting = ["categorical", "logistic"] if levels else ["normal", "isotropic"]
-    if levels == 2:
+    if levels == 1:
+        fitting = ["categorical"]
+    elif levels == 2:
         fitting.insert(0, "bernoulli")
     elif picture or levels > FEW_LEVELS:
         fitting = fitting[::-1] if levels else fitting
