@@ -298,3 +298,25 @@ def test_threads_change_neither_the_answer_nor_the_setting():
     for name, value in alone.items():
         assert torch.allclose(value, together[name], rtol=1e-10, atol=1e-7), name
         assert torch.equal(together[name], again[name]), name
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("entries", [1, 4, 40])
+def test_a_lost_component_comes_back_half_a_standard_deviation_from_the_heaviest(covariance, entries):
+    model = started(clusters(entries=entries), components=3, covariance=covariance, rank=2)
+    sums = model.statistics(Batch(clusters(entries=entries)), torch.Generator())
+    model.maximise(sums)
+    model.parts.split(0, 2)
+    between = model.parts.means[2] - model.parts.means[0]
+    distance = between @ torch.linalg.solve(model.parts.covariance(0), between)
+    assert distance.sqrt().item() == pytest.approx(0.5, rel=1e-6)
+    assert model.weights.sum().item() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_weights_still_sum_to_one_when_a_component_has_lost_its_data():
+    x = clusters()
+    model = started(x, components=3, covariance="diagonal")
+    sums = model.statistics(Batch(x), torch.Generator())
+    sums["count"][1] = 9e-4
+    model.maximise(sums)
+    assert model.weights.sum().item() == pytest.approx(1.0, abs=1e-12)

@@ -153,11 +153,15 @@ class GaussianComponents(Components):
         return {"count": weights.sum(1), "shift": shift, "square": square, **self.second_moments(scatter)}
 
     def split(self, source: int, target: int) -> None:
-        """A twin of the source, half a standard deviation along the diagonal that its covariance is longest on."""
+        r"""A twin of the source, half a standard deviation from it: :math:`\mu + \tfrac12 \Sigma v / \sqrt{v^\top \Sigma v}`.
+
+        v is the diagonal that the covariance is longest on. Whatever the number of entries, the Mahalanobis distance is 1/2.
+        """
         covariance = self.covariance(source)
         std = covariance.diagonal().sqrt()
-        side = torch.where(covariance[int(std.argmax())] < 0, -0.5, 0.5)
-        self.means[target] = self.means[source] + side * std
+        v = torch.where(covariance[int(std.argmax())] < 0, -std, std)
+        push = covariance @ v
+        self.means[target] = self.means[source] + 0.5 * push / (v @ push).sqrt()
         self._copy_covariance(source, target)
 
     @abstractmethod
