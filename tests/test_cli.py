@@ -553,3 +553,12 @@ sys.exit(f"imported: {{heavy}}" if heavy else 0)
             )
         assert result.returncode == 1
         assert b"Traceback" not in result.stderr
+
+
+def test_rounded_columns_are_written_rounded():
+    from pmodel.cli.sampling import _cell_of
+    from pmodel.domain import Column
+
+    assert 1591 * 0.1 != 159.1
+    assert _cell_of(Column("height", "stepped", step=0.1))(1591 * 0.1) == "159.1"
+    assert _cell_of(Column("weight"))(0.1 + 0.2) == 0.1 + 0.2

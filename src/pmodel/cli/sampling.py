@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from ..domain import Domain
+    from ..domain import Column, Domain
 
 __all__ = ["sample"]
 
@@ -129,13 +129,15 @@ def _columns(domain: Domain) -> tuple[list[str], list[Callable[[float], object]]
 
     if not isinstance(domain, Table):
         return [f"x{index}" for index in range(domain.entries)], [lambda value: value] * domain.entries
-    return [column.name for column in domain.columns], [_cell_of(column.categories) for column in domain.columns]
+    return [column.name for column in domain.columns], [_cell_of(column) for column in domain.columns]
 
 
-def _cell_of(categories: tuple[str, ...]) -> Callable[[float], object]:
+def _cell_of(column: Column) -> Callable[[float], object]:
     def cell(value: float) -> object:
         if value != value:  # NaN is a missing value
             return ""
-        return categories[int(value)] if categories else value
+        if column.kind == "stepped":  # a multiple of 0.1 is written as one
+            return f"{value:.12g}"
+        return column.categories[int(value)] if column.categories else value
 
     return cell

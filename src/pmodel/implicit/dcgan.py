@@ -77,7 +77,7 @@ class DCGAN(Samples, GradientTrained):
     natives: ClassVar[tuple[type[Domain], ...]] = (Discrete,)
     conditional: ClassVar[bool] = True
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"latent": 4, "channels": 2, "width": 12},
+        "tiny": {"latent": 8, "channels": 4, "width": 12},
         "small": {"latent": 32, "channels": 16, "width": 128},
     }
 
@@ -120,7 +120,7 @@ class DCGAN(Samples, GradientTrained):
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> DCGAN:
-        """Four latents, two channels, twelve units."""
+        """Eight latents, four channels, twelve units."""
         return cls(domain, given, **cls.sizes["tiny"])
 
     def recipe(self) -> Recipe:
