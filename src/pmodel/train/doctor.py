@@ -1,7 +1,303 @@
-"""The doctor: what is wrong with a model in training, in words."""
+r"""The doctor: what is wrong with a model in training, in words, from its losses and from looking at it now and then.
+
+With x a datum, z its code and n samples beside n data, it looks for
+
+- *posterior collapse* (Bowman et al. 2016): the code says nothing of the datum. What unit j says is measured by
+  :math:`\tfrac12 \log(1 + \mathrm{Var}_x[\mu_j(x)] / E_x[\sigma_j^2(x)])` nats. Of all codes with these variances and a noise
+  that is the same for all x, a normal one says most, and it says just that. The scale of the code does not matter;
+- a *collapsed generator*: the mean distance between samples over that between data, and the same for nearest neighbours;
+- *memorised training data*: samples that lie three times nearer to one training datum than to any other (Yoon et al. 2023),
+  where held-out data do not;
+- a *saturated discriminator*: its loss stays so small that a generator learns nothing from it;
+- a loss that has *exploded*, though it is finite.
+
+Distances are Euclidean, between standardised columns, or pictures averaged down to ``SIDE`` pixels a side.
+"""
 
 from __future__ import annotations
 
+import math
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data import Dataset, Split
+from ..domain import Discrete, Domain
+from ..errors import Diverged
+from ..model import Model
+from ..randomness import generator
+from .diagnosis import Diagnosis
+from .events import Stepped
+from .explanation import SMALLER_STEPS
 from .explanation import explain as explain
 
-__all__ = ["explain"]
+__all__ = ["Doctor", "explain"]
+
+LEAST_STEPS = 100
+"""Before so many steps a model is not judged: it is untrained. On digits the code of a healthy VAE said at most 0.007 nats a
+unit after 30 steps, and 0.1 after 60."""
+ROWS = 128
+"""Samples, and data beside them: a share of them has a standard error of at most 0.044."""
+TRAINING_ROWS = 8192
+"""Training data that samples are compared with."""
+SIDE = 8
+"""Of the pictures that distances are taken between: handwritten digits are still told apart."""
+SECONDS = 0.1
+"""Sampling ends after this time, once there is a quarter of ``ROWS``: some models sample entry by entry."""
+
+SILENT = 0.01
+"""Nats below which a unit of a code says nothing. Trained units of healthy VAEs on digits said 0.04 to 1.5, those of collapsed
+ones 0.0004 or less."""
+ALIKE = 0.1
+"""Samples whose mean distance is this part of the data's are one sample. It was 0.25 at least for DCGANs that went on to
+learn, and 0.00 to 0.07 for collapsed ones."""
+RAN_AWAY = 100.0
+"""Samples whose median distance is this many times the data's have nothing to do with them."""
+CROWDED = 0.05
+"""Samples whose nearest neighbours are this part as far away as the data's come from a few points. It was 0.14 at least for
+DCGANs that went on to learn, and 0.000 for collapsed ones."""
+TOLD_APART = 0.65
+"""The share of samples and data whose nearest neighbour is of their own kind, from which on the kinds differ: it is 0.5 for one
+distribution, with a standard error of 0.03 at twice ``ROWS``."""
+COPIED = 0.2
+"""The share of copies among samples, beyond that among held-out data, which is memorising."""
+
+FARTHEST = 1e9
+"""Standard deviations at which a coordinate is cut off, so that squares of distances stay finite."""
+
+WINDOW = 10
+"""Loss reports, of about 200 in a run, over which a discriminator must be saturated."""
+SATURATED = 0.01
+"""The loss of a saturated discriminator. A healthy DCGAN's was 0.18 at least, and a saturated one's below 1e-4."""
+REPORTS = 3
+"""Loss reports in a row that must have exploded: single ones come back."""
+EXPLODED = 1e3
+"""A loss so many times what it was at the start (and that of at least 1) has exploded. Healthy ones stayed below 10 times."""
+
+
+@final
+class Doctor:
+    """Looks after one model during one run. It draws from generators of its own and changes nothing.
+
+    Args:
+        model: The model in training.
+        data: What it learns from; the validation split is the held-out data.
+        seed: Of the run.
+    """
+
+    def __init__(self, model: Model, data: Dataset, seed: int) -> None:
+        self.model: Any = model
+        self.seed = seed
+        self.step = 0
+        self.scales: dict[str, float] = {}
+        self.recent: deque[Mapping[str, float]] = deque(maxlen=WINDOW)
+        self.saturated: dict[str, Diagnosis] = {}
+        train = _drawn(data.train, TRAINING_ROWS, generator(seed, "doctor", "train"))
+        held_out = _drawn(data.valid, ROWS, generator(seed, "doctor", "valid"))
+        self.columns = _Columns(data.domain, train.x)
+        self.train = self.columns(train.x)
+        self.share = len(self.train) / max(1, len(data.train))
+        self.held_out = None if data.valid is data.train else self.columns(held_out.x)
+        self.x, self.given = _whole(train, data.domain)
+        self.given = None if model.given is None else self.given
+
+    def listen(self, event: Stepped) -> list[Diagnosis]:
+        """What the losses say that was not known before.
+
+        Raises:
+            Diverged: if a loss has exploded.
+        """
+        self.step = event.step
+        self.recent.append(event.losses)
+        self._refuse_exploded()
+        known = set(self.saturated)
+        self.saturated = {phase: found for phase in _critics(event.losses) if (found := self._saturation(phase))}
+        return [found for phase, found in self.saturated.items() if phase not in known]
+
+    def examine(self) -> list[Diagnosis]:
+        """What is wrong with the model as it is now: most serious first."""
+        learns = self.model.learns
+        if "phases" in learns and self.step < LEAST_STEPS:
+            return []
+        samples = self._samples() if self.model.can("sample") and len(self.train) > 1 else None
+        found = [self._silent_code(samples)]
+        if samples is not None:
+            found += [self._runaway(samples), self._collapse(samples), self._memory(samples)]
+        verdicts = [verdict for verdict in found if verdict is not None] + list(self.saturated.values())
+        return sorted(verdicts, key=lambda verdict: not verdict.fatal)
+
+    def _refuse_exploded(self) -> None:
+        if not self.scales:
+            for name, value in self.recent[0].items():
+                phase = name.partition(".")[0]
+                self.scales[phase] = max(self.scales.get(phase, 1.0), abs(value))
+        last = list(self.recent)[-REPORTS:]
+        for name, value in last[-1].items():
+            scale = self.scales.get(name.partition(".")[0], math.inf)
+            if len(last) == REPORTS and all(abs(losses.get(name, 0.0)) > EXPLODED * scale for losses in last):
+                raise Diverged(
+                    f"The loss {name!r} has exploded: it is {value:.3g} at step {self.step}, and was at most {scale:.3g} "
+                    "at the start. The steps are too large.",
+                    got=dict(last[-1]),
+                    hint=SMALLER_STEPS,
+                )
+
+    def _saturation(self, phase: str) -> Diagnosis | None:
+        losses = [report.get(f"{phase}.loss", math.inf) for report in self.recent]
+        if self.step < LEAST_STEPS or len(losses) < WINDOW or not all(0 <= loss < SATURATED for loss in losses):
+            return None
+        return Diagnosis(
+            "saturated discriminator",
+            f"The {phase} is certain of every sample: its loss was {max(losses):.2g} at most over the last {WINDOW} reports, "
+            "so that there is next to no gradient to learn from.",
+            "train the discriminator less (fewer repeats, a lower rate), penalise its gradient, or take a loss that does not "
+            "saturate, such as the relativistic one",
+        )
+
+    def _samples(self) -> Tensor:
+        """Columns of samples from the same noise each time, ``(n, D)``."""
+        noise = generator(self.seed, "doctor", "samples", device=self.model.device)
+        began, parts = time.perf_counter(), list[Tensor]()
+        while len(parts) < 4 and (not parts or time.perf_counter() - began < SECONDS):
+            parts.append(self.columns(self.model.sample(ROWS // 4, generator=noise).cpu()))
+        return torch.cat(parts)
+
+    def _silent_code(self, samples: Tensor | None) -> Diagnosis | None:
+        if not self.model.can("encode") or len(self.x) < 2:
+            return None
+        q = self.model.encode(self.x, given=self.given)
+        mu, z = q.mean.flatten(1), q.sample(generator(self.seed, "doctor", "code", device=self.model.device)).flatten(1)
+        said, noise = mu.double().var(0), (z - mu).double().square().mean(0)
+        nats = 0.5 * torch.where(said > 0, said / noise, 0.0).log1p()
+        if not float(nats.max()) < SILENT:
+            return None
+        told = 1.0 if samples is None else _told_apart(samples, self.train)
+        units = f"none of the {len(nats)} units of the code says" if len(nats) > 1 else "the code does not say"
+        follows = (
+            "its samples differ from data"
+            if told > TOLD_APART
+            else "its samples look like data, which may need no code"
+        )
+        return Diagnosis(
+            "posterior collapse",
+            f"{units.capitalize()} more than {float(nats.max()):.2g} nats of the datum, and {follows}.",
+            "lower the weight of the KL (--set beta=1 or less), warm it up for longer (--set warmup=0.5), weaken the decoder, "
+            "lower the learning rate, or train for longer",
+            fatal=told > TOLD_APART,
+        )
+
+    def _runaway(self, samples: Tensor) -> Diagnosis | None:
+        n = min(len(samples), len(self.train))
+        spread, real_spread = (float(torch.cdist(rows[:n], rows[:n]).median()) for rows in (samples, self.train))
+        if spread <= RAN_AWAY * real_spread or real_spread == 0:
+            return None
+        return Diagnosis(
+            "runaway samples",
+            f"The median distance between {n} samples is {spread / real_spread:.2g} times that between data.",
+            SMALLER_STEPS,
+            fatal=True,
+        )
+
+    def _collapse(self, samples: Tensor) -> Diagnosis | None:
+        n = min(len(samples), len(self.train))
+        distances = torch.cdist(samples[:n], samples[:n]), torch.cdist(self.train[:n], self.train[:n])
+        spread, real_spread = (float(d.mean()) for d in distances)
+        near, real_near = (float(_nearest(d).median()) for d in distances)
+        if spread < ALIKE * real_spread:
+            return Diagnosis(
+                "collapsed generator",
+                f"{n} samples are all but equal: their mean distance is {spread / real_spread:.2g} of that between data.",
+                "lower the learning rate (--set train.rate=…), penalise the discriminator's gradient, or take another seed",
+                fatal=True,
+            )
+        if near < CROWDED * real_near:
+            return Diagnosis(
+                "mode collapse",
+                f"{n} samples crowd at a few points: the median distance to the nearest other is {near / real_near:.2g} "
+                "of that between data.",
+                "lower the learning rate (--set train.rate=…), penalise the discriminator's gradient, or enlarge the batch",
+            )
+        return None
+
+    def _memory(self, samples: Tensor) -> Diagnosis | None:
+        if self.held_out is None or len(self.train) < 3:
+            return None
+        copied, usual = _copied(samples, self.train), _copied(self.held_out, self.train)
+        chance = max(usual, 1 / len(self.held_out))
+        error = math.sqrt(chance * (1 - chance) * (1 / len(samples) + 1 / len(self.held_out)))
+        if not copied - usual > max(COPIED * self.share, 4 * error):
+            return None
+        of = "" if self.share == 1 else f" (of {len(self.train)} that were looked at)"
+        return Diagnosis(
+            "memorised training data",
+            f"{copied:.0%} of the samples are three times nearer to one training datum{of} than to any other; of held-out data "
+            f"{usual:.0%} are.",
+            "take a smaller model or fewer steps, more data, or augmentation",
+        )
+
+
+@final
+class _Columns:
+    """Data as rows of standardised numbers, ``(N, *shape) -> (N, D)`` float32; what is missing is the mean.
+
+    Pictures have one scale for all pixels: the border, where nothing ever happens, would be blown up otherwise.
+    """
+
+    def __init__(self, domain: Domain, train: Tensor) -> None:
+        self.image = domain.image
+        rows = self._rows(train).double()
+        self.loc = torch.nan_to_num(rows.nanmean(0))
+        variance = (rows - self.loc).square()
+        scale = torch.nan_to_num(variance.nanmean() if self.image else variance.nanmean(0)).sqrt()
+        self.scale = torch.where(scale > 0, scale, 1.0)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows = (self._rows(x) - self.loc) / self.scale
+        return rows.nan_to_num(0.0).clamp(-FARTHEST, FARTHEST).float()
+
+    def _rows(self, x: Tensor) -> Tensor:
+        if not self.image:
+            return x.double().flatten(1)
+        height, width = (min(SIDE, side) for side in x.shape[2:])
+        return F.adaptive_avg_pool2d(x.float(), (height, width)).flatten(1)
+
+
+def _drawn(split: Split, most: int, noise: torch.Generator) -> Split:
+    return split.take(torch.randperm(len(split), generator=noise)[:most])
+
+
+def _whole(split: Split, domain: Domain) -> tuple[Tensor, Tensor | None]:
+    """At most ``ROWS`` data with nothing missing, as a model takes them, and their labels."""
+    x = split.x.to(torch.int64) if isinstance(domain, Discrete) else split.x
+    rows = x.isfinite().flatten(1).all(1).nonzero().flatten()[:ROWS]
+    return x[rows], None if split.y is None else split.y[rows]
+
+
+def _critics(losses: Mapping[str, float]) -> list[str]:
+    """The phases of discriminators: those that report their mean verdicts on data and on samples."""
+    phases = dict.fromkeys(name.rpartition(".")[0] for name in losses)
+    return [phase for phase in phases if {f"{phase}.real", f"{phase}.fake", f"{phase}.loss"} <= losses.keys()]
+
+
+def _nearest(distances: Tensor) -> Tensor:
+    """The distance of each point to the nearest other one."""
+    return distances.clone().fill_diagonal_(math.inf).min(1).values
+
+
+def _told_apart(samples: Tensor, data: Tensor) -> float:
+    """The share of points whose nearest other one is of their own kind (Schilling 1986): 0.5 where the kinds do not differ."""
+    n = min(len(samples), len(data))
+    points, kind = torch.cat([samples[:n], data[:n]]), torch.arange(2 * n) < n
+    nearest = torch.cdist(points, points).fill_diagonal_(math.inf).argmin(1)
+    return float((kind[nearest] == kind).double().mean())
+
+
+def _copied(points: Tensor, train: Tensor) -> float:
+    """The share of points that lie three times nearer to one training datum than to any other."""
+    first, second = torch.cdist(points, train).topk(2, largest=False).values.unbind(1)
+    return float((3 * first < second).double().mean())

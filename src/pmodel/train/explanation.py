@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from ..errors import Diverged, PmodelError
 from ..learning import Batch, Loss, Phase
 
-__all__ = ["explain"]
+__all__ = ["SMALLER_STEPS", "explain"]
 
 LARGE = 1e3
 """Weights and activations beyond this have run away. Layers are initialised so that both are of order one, and Adam moves a
 weight by no more than its rate in a step: at a rate of 1e-3 it would take a million steps in one direction."""
 
 LOWER = "lower the learning rate (--set train.rate=…), lengthen the warm-up (--set train.warmup=0.1)"
-CLIP = "or clip the gradients (--set train.clip=1)"
-UNKNOWN = f"{LOWER}, {CLIP}"
+SMALLER_STEPS = f"{LOWER}, or clip the gradients (--set train.clip=1)"
+"""The remedy of steps that are too large."""
 
 
 @final
@@ -92,7 +92,7 @@ def _in_weights(model: nn.Module, step: int) -> _Finding | None:
                 if step == 0:
                     cause = "It was so before the first step: it was set from data that are not finite, or constant."
                     return _Finding(where, cause, "look for values that are not finite in the training data")
-                return _Finding(where, "An earlier update broke it: the steps are too large.", UNKNOWN)
+                return _Finding(where, "An earlier update broke it: the steps are too large.", SMALLER_STEPS)
     return None
 
 
@@ -134,9 +134,9 @@ def _in_loss(model: nn.Module, arithmetic_name: str, parts: Mapping[str, float],
 def _cause(largest: float, arithmetic_name: str) -> tuple[str, str]:
     """What is likely, and what to do, from the largest weight or activation on the way."""
     if largest > LARGE:
-        return f"Weights or activations have run away, to {largest:.3g}: the steps are too large.", UNKNOWN
+        return f"Weights or activations have run away, to {largest:.3g}: the steps are too large.", SMALLER_STEPS
     if arithmetic_name != "float32":
-        return f"No weight is large: {arithmetic_name} may be too coarse here.", f"use --precision float32, {CLIP}"
+        return f"No weight is large: {arithmetic_name} may be too coarse here.", f"use --precision float32, or {LOWER}"
     return (
         f"No weight or activation is large ({largest:.3g} at most): a logarithm, root or exponential left its range.",
         f"look for constant or extreme columns in the data, {LOWER}",
