@@ -151,7 +151,11 @@ class _Group(Processes):
     def _lost(self, error: RuntimeError) -> LostProcess:
         note = self._note()
         if note is not None:
-            return LostProcess(f"Process {note['rank']} of {self.world} failed, so this run ends.", got=note["words"])
+            return LostProcess(
+                f"Process {note['rank']} of {self.world} failed, and process {self.rank} cannot go on without it.",
+                got=note["words"],
+                hint=f"mend that, then {RESUME}",
+            )
         late = "timed out" in str(error).lower()
         return LostProcess(
             f"Another of the {self.world} processes of this run "

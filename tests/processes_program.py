@@ -1,0 +1,93 @@
+"""What test_processes.py runs in several processes: ``torchrun … processes_program.py EXERCISE FOLDER``.
+
+Each process leaves what it found in FOLDER/RANK.json, and fails in words on stderr.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from pmodel.cli.failures import guarded
+from pmodel.train.processes import joined
+
+
+def exchange(folder):
+    """Every exchange, in two groups one after the other."""
+    hook = sys.excepthook
+    with joined("cpu") as group:
+        first = group.agreed(group.rank)
+    with joined("cpu") as group:
+        found = exchanges(group)
+    left = {"hook": sys.excepthook is hook, "alone": not torch.distributed.is_initialized()}
+    return {"first": first, **found, "left": left}
+
+
+def exchanges(group):
+    rank = group.rank
+    sums = [
+        torch.tensor([[2.0**-40 + rank, 1.0]], dtype=torch.float64),
+        (torch.arange(24.0) * (rank + 1)).reshape(1, 2, 3, 4).contiguous(memory_format=torch.channels_last),
+        torch.tensor([2**40, rank]),
+        torch.zeros(0),
+        torch.full((2, 3), 1.0 + rank).T,
+        torch.tensor(0.5),
+    ]
+    group.sum_(sums)
+    group.sum_([])
+    rounded = [torch.randn(100_003, generator=torch.Generator().manual_seed(rank)) for _ in range(2)]
+    group.sum_(rounded)
+    shared = [torch.tensor([rank == 0, True]), torch.full((2,), -0.0 if rank == 0 else 7.0), torch.tensor(rank + 5)]
+    shared.append(torch.tensor([float("nan"), float("-inf"), rank], dtype=torch.bfloat16))
+    group.share_(shared)
+    return {
+        "group": [rank, group.world, group.leader],
+        "sums": [t.tolist() for t in sums],
+        "rounded": [hashlib.sha256(t.numpy().tobytes()).hexdigest() for t in rounded],
+        "layout": sums[1].is_contiguous(memory_format=torch.channels_last),
+        "any": [group.any(rank == 0), group.any(rank == 1), group.any(False)],
+        "agreed": group.agreed({"rank": rank, "x": [0.1, None, "é" * (10 + 90 * rank)]}),
+        "shared": [str(t.tolist()) for t in shared],
+    }
+
+
+def killed(folder):
+    """Process 1 is killed while process 0 waits for it."""
+    with joined("cpu") as group:
+        group.any(False)
+        if group.rank == 1:
+            time.sleep(0.5)  # so that process 0 is waiting by now
+            (folder / "killed").write_text(str(time.monotonic()))
+            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            group.any(False)
+        finally:
+            (folder / "ended").write_text(str(time.monotonic()))
+
+
+def failing(folder):
+    """Process 1 raises."""
+    with joined("cpu") as group:
+        if group.rank == 1:
+            raise ValueError("no such thing")
+        group.sum_([torch.zeros(3)])
+
+
+def silent(folder):
+    """Process 1 does not come to the exchange."""
+    with joined("cpu", patience=1.0) as group:
+        if group.rank == 1:
+            time.sleep(60)
+        group.agreed(None)
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[2])
+    with guarded(show_traceback=False):
+        found = globals()[sys.argv[1]](folder)
+        (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(found))
