@@ -274,6 +274,18 @@ def test_tins_need_one_width_a_height():
 # ---------------------------------------------------------------- mnist
 
 
+def test_intensities_go_with_their_data_and_are_no_part_of_the_hash():
+    x, grey = torch.arange(6).reshape(6, 1, 1, 1) % 2, torch.arange(6, dtype=torch.uint8).reshape(6, 1, 1, 1)
+    plain, split = Split(x.byte()), Split(x.byte(), intensities=grey)
+    assert split.take(torch.tensor([4, 1])).intensities.flatten().tolist() == [4, 1]
+    assert split.joined(split).intensities.flatten().tolist() == [*range(6), *range(6)]
+    assert split.joined(plain).intensities is None
+    with_grey, without = (Dataset("d", Discrete((1, 1, 1), 2), part, part, part) for part in (split, plain))
+    assert with_grey.hash == without.hash
+    with pytest.raises(ShapeError, match="as many intensities as data"):
+        Split(x.byte(), intensities=grey[:5])
+
+
 @needs_mnist
 def test_mnist_is_split_as_documented():
     data = load_data("mnist")
@@ -291,6 +303,14 @@ def test_binary_mnist_is_the_same_images():
     chance = grey.train.x.double() / 255
     z = float((binary.train.x - chance).sum() / (chance * (1 - chance)).sum().sqrt())
     assert abs(z) < 5
+    for name, split in binary.splits.items():
+        assert torch.equal(split.intensities, grey.split(name).x)
+
+
+@needs_mnist
+def test_a_view_of_binary_mnist_keeps_its_intensities():
+    whole, view = load_data("mnist-binary"), load_data("mnist-binary:3")
+    assert torch.equal(view.train.intensities, whole.train.intensities[whole.train.y == 3])
 
 
 @needs_mnist

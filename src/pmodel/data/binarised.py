@@ -28,12 +28,14 @@ LAROCHELLE = {"train": 50_000, "valid": 10_000, "test": 10_000}
 def load_binary() -> Dataset:
     """MNIST binarised once: each pixel is 1 with probability x/255, by a stream that NumPy has frozen (NEP 19).
 
+    The splits keep the intensities x, so that training can draw its images anew.
+
     Raises:
         DataError: as ``load_mnist``, or if the binary images are not those that they should be.
     """
     train, test = official("mnist")
     stream = np.random.RandomState(0)
-    train, test = (replace(split, x=_binarised(split.x, stream)) for split in (train, test))
+    train, test = (replace(split, x=_binarised(split.x, stream), intensities=split.x) for split in (train, test))
     drawn = hashlib.sha256(torch.cat([train.x, test.x]).numpy().data).hexdigest()
     if drawn != BINARY_SHA256:
         raise DataError("The binary images are not those of mnist-binary.", got=f"SHA-256 {drawn}", hint="update NumPy")

@@ -40,14 +40,17 @@ class Split:
         x: The data, ``(N, *domain.shape)``, stored compactly; ``domain.check`` turns a batch into what models take.
         y: The labels, int64 ``(N,)``, or None.
         factors: The true factors that drawn data were drawn from, float64 ``(N, F)``, or None.
+        intensities: The grey pictures that binary ones were drawn from, uint8 of the shape of ``x``, or None.
     """
 
     x: Tensor
     y: Tensor | None = None
     factors: Tensor | None = None
+    intensities: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name, column in (("labels", self.y), ("factors", self.factors)):
+        names = ("data", "labels", "factors", "intensities")
+        for name, column in zip(names, self._parts, strict=True):
             if column is not None and len(column) != len(self.x):
                 raise ShapeError(f"There must be as many {name} as data.", got=(len(column), len(self.x)))
 
@@ -59,13 +62,14 @@ class Split:
         return Split(*(None if part is None else part[index] for part in self._parts))  # type: ignore[arg-type]
 
     def joined(self, *others: Split) -> Split:
-        """This split followed by others."""
+        """This split followed by others. What one of them lacks, the whole lacks."""
         columns = zip(self._parts, *(other._parts for other in others), strict=True)
-        return Split(*(None if parts[0] is None else torch.cat(parts) for parts in columns))  # type: ignore[arg-type]
+        whole = (None if any(part is None for part in parts) else torch.cat(parts) for parts in columns)
+        return Split(*whole)  # type: ignore[arg-type]
 
     @property
-    def _parts(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        return (self.x, self.y, self.factors)
+    def _parts(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        return (self.x, self.y, self.factors, self.intensities)
 
 
 @dataclass(frozen=True, eq=False)
