@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .storage import load as load
     from .storage import save as save
     from .train import fit as fit
+    from .train import replay as replay
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,7 @@ _HOMES = {
     "load_data": "data",
     "make": "construction",
     "models": "catalogue",
+    "replay": "train",
     "save": "storage",
 }
 

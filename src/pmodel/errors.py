@@ -12,7 +12,9 @@
     ├── UnknownName (LookupError)      no such model, data set or option; says the nearest ones
     ├── RunError (ValueError)          a run folder is missing, damaged, hostile or in the way
     └── TrainingError (RuntimeError)
-        └── Diverged                   a loss or a statistic stopped being finite
+        ├── Diverged                   a loss or a statistic stopped being finite
+        ├── LostProcess                another process of the run is gone
+        └── Stopped                    a signal ended the run; everything is saved
 
 A message has up to three parts: the problem (one sentence), what was got, and a hint that says what to do.
 """
@@ -27,11 +29,13 @@ __all__ = [
     "DataError",
     "Diverged",
     "DtypeError",
+    "LostProcess",
     "NotSupported",
     "PmodelError",
     "RangeError",
     "RunError",
     "ShapeError",
+    "Stopped",
     "TrainingError",
     "UnknownName",
     "unknown",
@@ -94,6 +98,14 @@ class TrainingError(PmodelError, RuntimeError):
 
 class Diverged(TrainingError):
     """A loss, a gradient or a sufficient statistic is not finite."""
+
+
+class LostProcess(TrainingError):
+    """Another process of the run is gone, so that its sums cannot be had."""
+
+
+class Stopped(TrainingError):
+    """A signal ended the run after a finished step; everything is saved."""
 
 
 def shortened(value: object, limit: int = 200) -> str:

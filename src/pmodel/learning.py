@@ -55,7 +55,8 @@ class Phase:
     Args:
         name: For the log and the randomness.
         parameters: The parameters that this phase, and no other at the same time, moves.
-        loss: From a batch and a generator to the loss. It may move no buffer of another phase.
+        loss: From a batch and a generator to the loss, a mean over the batch. It may move no buffer of another phase. Buffers
+            that it moves are averaged over the shards of a batch.
         repeat: How many times in each step; each draws a fresh batch.
         span: The part of training, from 0 to 1, in which the phase is on.
     """
@@ -84,6 +85,12 @@ class Recipe:
         steps: Steps of a run that was given neither steps nor a budget.
         iterations: Most iterations of expectation maximisation.
         tolerance: It stops when an iteration gains less than this many nats per datum.
+        select: The weights that are kept after gradient steps: those that were ``best`` on validation data, where the model
+            has a likelihood and there are such data, or the ``last``.
+        patience: Gradient steps end after this many validations in a row without a new best; 0 never.
+        retry: How many times a run that diverges goes back to its last good state and on with half the rate, and in float32.
+        augment: Changes of pictures that leave them plausible: ``shift`` and ``flip``.
+        binarise: Whether binary data are drawn anew from their grey intensities for every batch, where these are known.
     """
 
     batch: int = 128
@@ -97,10 +104,15 @@ class Recipe:
     steps: int = 2000
     iterations: int = 100
     tolerance: float = 1e-4
+    select: Literal["best", "last"] = "best"
+    patience: int = 0
+    retry: int = 0
+    augment: tuple[str, ...] = ()
+    binarise: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON."""
-        return {**self.__dict__, "betas": list(self.betas)}
+        return {**self.__dict__, "betas": list(self.betas), "augment": list(self.augment)}
 
 
 class GradientTrained(ABC):
@@ -111,7 +123,18 @@ class GradientTrained(ABC):
         """The phases of a step, in order: one for most models, two for an adversarial pair."""
 
     def advance(self, progress: float) -> None:  # noqa: B027
-        """Move temperatures and warm-ups to a point of training between 0 and 1. The default has none."""
+        """Move temperatures and warm-ups to a point of training between 0 and 1. The default has none.
+
+        What it sets is a function of ``progress`` alone: a resumed run calls it with the progress of its next step.
+        """
+
+    def training_state(self) -> Mapping[str, Tensor]:
+        """What training carries from step to step and sampling does not need: chains, a replay buffer, a pool of images.
+
+        Tensors that the constructor makes (buffers with ``persistent=False``), that keep their shapes, and that are changed
+        in place: a checkpoint copies from them and back into them. They are no part of the saved model. The default has none.
+        """
+        return {}
 
     def recipe(self) -> Recipe:
         """The training settings that this model is known to train with."""

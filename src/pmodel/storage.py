@@ -2,14 +2,17 @@
 
 A model is two files in a folder: ``run.json`` holds its specification (and, for a run, everything else that is known), and
 ``model.safetensors`` its tensors. Loading builds the model without memory for its tensors, compares names, shapes and types
-with the file's header, and only then reads.
+with the file's header, and only then reads. A run that has not finished has its tensors in a checkpoint: files that a manifest
+names, and the manifest is written last, so that at every moment one whole checkpoint is there, or none.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,10 +27,24 @@ from .construction import build
 from .errors import PmodelError, RunError
 from .model import Model
 
-__all__ = ["RECORD", "SCHEMA", "TENSORS", "load", "read_json", "save", "write_atomic", "write_json", "write_tensors"]
+__all__ = [
+    "CHECKPOINT",
+    "RECORD",
+    "SCHEMA",
+    "TENSORS",
+    "digest",
+    "load",
+    "read_json",
+    "read_manifest",
+    "save",
+    "write_atomic",
+    "write_json",
+    "write_tensors",
+]
 
 RECORD = "run.json"
 TENSORS = "model.safetensors"
+CHECKPOINT = Path("checkpoint", "checkpoint.json")
 SCHEMA = 1
 LARGEST_JSON = 64 * 2**20
 
@@ -46,11 +63,23 @@ def write_atomic(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL in it
         raise _unwritable(path, error) from error
     finally:
         with contextlib.suppress(OSError, ValueError):
             temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk: a new name survives a power cut only then."""
+    if os.name == "nt":
+        return  # a folder cannot be opened there, and names are journalled
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _unwritable(path: Path, error: OSError | ValueError) -> RunError:
@@ -86,9 +115,49 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors as safetensors, atomically."""
-    write_atomic(path, to_bytes({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}))
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Write named tensors as safetensors, atomically.
+
+    Returns:
+        What a manifest says of the file: its name, length and SHA-256.
+    """
+    content = _to_bytes(tensors)
+    write_atomic(path, content)
+    return {"name": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    return to_bytes({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()})
+
+
+def digest(model: Model) -> str:
+    """SHA-256 of what ``model.safetensors`` holds: two models with one digest are equal bit for bit."""
+    return hashlib.sha256(_to_bytes(model.state_dict())).hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a run's checkpoint, or None if there is none.
+
+    Raises:
+        RunError: if it is damaged, of another version, or names anything but plain files beside it.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    manifest = read_json(path)
+    if manifest.get("schema") != SCHEMA:
+        raise RunError(f"{path} has another format.", got=manifest.get("schema"), hint=f"this version reads {SCHEMA}")
+    files = manifest.get("files")
+    names = [file.get("name") if isinstance(file, dict) else None for file in _values(files)]
+    if len(names) != 2 or not all(
+        isinstance(name, str) and re.fullmatch(r"[\w-]+\.safetensors", name) for name in names
+    ):
+        raise RunError(f"{path} does not name its files.", got=files)
+    return manifest
+
+
+def _values(mapping: object) -> list[Any]:
+    return list(mapping.values()) if isinstance(mapping, dict) and mapping.keys() == {"model", "training"} else []
 
 
 def save(model: Model, folder: str | Path, record: Mapping[str, Any] | None = None) -> None:
@@ -112,6 +181,8 @@ def save(model: Model, folder: str | Path, record: Mapping[str, Any] | None = No
 def load(folder: str | Path) -> Model:
     """Load a model. Nothing in the files is executed, and names resolve only in the catalogue.
 
+    Of a run that has not finished this is the model of its last checkpoint.
+
     Args:
         folder: A run folder, or a folder written by ``save``.
 
@@ -129,10 +200,24 @@ def load(folder: str | Path) -> Model:
             model = build(record.get("model", {}))
     except PmodelError as error:
         raise RunError(f"{folder / RECORD} does not describe a model.", got=error.problem, hint=error.hint) from error
-    model.load_state_dict(_read_tensors(folder / TENSORS, model.state_dict()), assign=True)
+    model.load_state_dict(_read_tensors(_tensors_of(folder, record), model.state_dict()), assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_meta:  # what only training carries, and no file of a model holds
+                setattr(module, name, torch.zeros_like(buffer, device="cpu"))
     return model.eval()
+
+
+def _tensors_of(folder: Path, record: Mapping[str, Any]) -> Path:
+    """Where a run's tensors are: beside its record once it has finished, else in its checkpoint."""
+    if record.get("status") != "training":
+        return folder / TENSORS
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise RunError(f"{folder} is a run that has only begun.", hint="go on with pmodel fit … --resume")
+    return folder / CHECKPOINT.parent / str(manifest["files"]["model"]["name"])
 
 
 def _read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..data import Split
 from ..domain import Discrete, Domain, Table
-from ..learning import Batch
+from ..learning import Batch, Recipe
 from ..randomness import generator
+from .augmentation import augmented, binarised
 
 __all__ = ["Batches"]
 
@@ -25,24 +26,35 @@ class Batches:
     """The training data, in shuffled batches or in one ordered pass.
 
     Batch number k is the k-th run of ``size`` data in an endless sequence of permutations, each derived from the seed and
-    its number: any batch can be had at any time, so a run needs to store no more than a step.
+    its number: any batch can be had at any time, so a run needs to store no more than a step. A batch is cut into equal
+    shards, which is what processes share out among them.
 
     Args:
-        split: Data, kept in memory as they are.
+        split: Data: they stay on the device as one tensor, or mapped in their file.
         domain: Their domain.
-        size: Data in a batch; at most all.
+        recipe: Data in a batch (at most all, and a multiple of the shards), and how they are changed.
         seed: Of the run.
         device: Where batches go.
         conditional: Whether labels go along.
+        shards: Parts of a batch.
     """
 
     def __init__(
-        self, split: Split, domain: Domain, size: int, seed: int, device: torch.device, *, conditional: bool
+        self,
+        split: Split,
+        domain: Domain,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        *,
+        conditional: bool,
+        shards: int = 1,
     ) -> None:
-        self.x, self.y = split.x, split.y if conditional else None
-        self.domain = domain
-        self.size = min(size, len(split.x))
-        self.device = device
+        self.x = split.x.to(device) if isinstance(split.x, Tensor) else split.x
+        self.y = split.y if conditional else None
+        self.intensities = split.intensities.to(device) if recipe.binarise and split.intensities is not None else None
+        self.domain, self.recipe, self.seed, self.device, self.shards = domain, recipe, seed, device, shards
+        self.size = max(1, min(recipe.batch, len(split.x)) // shards) * shards
         self._permutation = lru_cache(2)(
             lambda number: torch.randperm(len(split.x), generator=generator(seed, "order", number))
         )
@@ -50,20 +62,35 @@ class Batches:
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, number: int) -> Batch:
-        start, n = number * self.size, len(self.x)
-        first, offset = divmod(start, n)
-        rows = self._permutation(first)[offset : offset + self.size]
-        if len(rows) < self.size:
-            rows = torch.cat([rows, self._permutation(first + 1)[: self.size - len(rows)]])
-        return self._batch(self.x[rows], None if self.y is None else self.y[rows])
+    def shard(self, number: int, shard: int) -> Batch:
+        """One shard of a batch, with the changes that the recipe asks for."""
+        size = self.size // self.shards
+        rows = self._rows(number)[shard * size : (shard + 1) * size]
+        x = self._drawn(rows, number, shard)
+        if self.recipe.augment:
+            x = augmented(x, self.recipe.augment, generator(self.seed, "augment", number, shard))
+        return self._batch(x, None if self.y is None else self.y[rows])
 
-    def blocks(self) -> Iterator[Batch]:
-        """All data once, in order, in blocks as large as memory comfortably allows."""
+    def _drawn(self, rows: Tensor, number: int, shard: int) -> Tensor:
+        if self.intensities is None:
+            return self.x[rows]
+        return binarised(self.intensities[rows], generator(self.seed, "binarise", number, shard))
+
+    def _rows(self, number: int) -> Tensor:
+        """The positions of a batch's data."""
+        first, offset = divmod(number * self.size, len(self.x))
+        rows = self._permutation(first)[offset : offset + self.size]
+        while len(rows) < self.size:
+            first += 1
+            rows = torch.cat([rows, self._permutation(first)[: self.size - len(rows)]])
+        return rows
+
+    def blocks(self, first: int = 0, stride: int = 1) -> Iterator[tuple[int, Batch]]:
+        """All data once, in order, in numbered blocks as large as memory comfortably allows; or every stride-th of them."""
         rows = max(1, BLOCK // self.domain.entries)
-        for start in range(0, len(self.x), rows):
-            stop = start + rows
-            yield self._batch(self.x[start:stop], None if self.y is None else self.y[start:stop])
+        for number in range(first, -(-len(self.x) // rows), stride):
+            part = slice(number * rows, (number + 1) * rows)
+            yield number, self._batch(self.x[part], None if self.y is None else self.y[part])
 
     def subset(self, most: int, seed: int) -> Batch:
         """At most so many data, drawn at random without replacement."""

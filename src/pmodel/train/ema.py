@@ -26,24 +26,22 @@ class MovingAverage:
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self.parameters = list(module.parameters())
+        self.names = [name for name, _ in module.named_parameters()]
+        self.parameters = [p.detach() for p in module.parameters()]
         self.decay = decay
-        self.updates = 0
-        self.average: list[Tensor] = [p.detach().clone() for p in self.parameters]
+        self.average: list[Tensor] = [p.clone() for p in self.parameters]
 
-    def update(self) -> None:
-        """Take the current weights in."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
-        self.updates += 1
+    def update(self, number: int) -> None:
+        """Take the weights in as they are after step ``number``, counted from 0."""
+        decay = min(self.decay, (1 + number) / (10 + number))
+        torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
 
     def swap(self) -> None:
         """Exchange the average and the weights."""
-        with torch.no_grad():
-            for parameter, average in zip(self.parameters, self.average, strict=True):
-                raw = parameter.detach().clone()
-                parameter.copy_(average)
-                average.copy_(raw)
+        for parameter, average in zip(self.parameters, self.average, strict=True):
+            raw = parameter.clone()
+            parameter.copy_(average)
+            average.copy_(raw)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

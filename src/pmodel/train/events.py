@@ -8,17 +8,36 @@ from typing import Any, Literal, final
 
 from torch import Tensor
 
-__all__ = ["Event", "Finished", "Iterated", "Sampled", "Started", "Stepped", "to_json"]
+from ..likelihood import Kind
+from .diagnosis import Diagnosis
+
+__all__ = [
+    "Diagnosed",
+    "Event",
+    "Finished",
+    "Iterated",
+    "Reason",
+    "Rescued",
+    "Resumed",
+    "Sampled",
+    "Saved",
+    "Started",
+    "Stepped",
+    "Validated",
+    "to_json",
+]
+
+Reason = Literal["finished", "converged", "cut by the clock", "stopped early"]
 
 
 @final
 @dataclass(frozen=True)
 class Started:
-    """Training begins.
+    """Training begins, or goes on.
 
     Args:
-        steps: Gradient steps to come.
-        iterations: Most passes of expectation maximisation to come.
+        steps: Gradient steps of the plan.
+        iterations: Most passes of expectation maximisation.
     """
 
     steps: int
@@ -27,15 +46,31 @@ class Started:
 
 @final
 @dataclass(frozen=True)
+class Resumed:
+    """A stopped run goes on from its last checkpoint.
+
+    Args:
+        step: Gradient steps done.
+        iteration: Passes done.
+        seconds: Of training so far.
+    """
+
+    step: int
+    iteration: int
+    seconds: float
+
+
+@final
+@dataclass(frozen=True)
 class Stepped:
-    """Some gradient steps are done.
+    """Some gradient steps are done, and everything that was due at this step has been told.
 
     Args:
         step: Steps done so far, of ``steps``.
         steps: Steps in all.
         losses: Means since the last event, named ``phase.part``.
         images: Data seen so far.
-        seconds: Since training began.
+        seconds: Of training so far.
     """
 
     step: int
@@ -55,13 +90,39 @@ class Iterated:
         iterations: The most there can be.
         log_prob: Mean log-likelihood of the training data in nats, before this pass's update; None if it was not computed.
         images: Data seen so far.
-        seconds: Since training began.
+        seconds: Of training so far.
     """
 
     iteration: int
     iterations: int
     log_prob: float | None
     images: int
+    seconds: float
+
+
+@final
+@dataclass(frozen=True)
+class Validated:
+    """The model as it is now has been scored on validation data, with the same noise each time.
+
+    Args:
+        step: Steps done so far, of ``steps``.
+        steps: Steps in all.
+        value: Mean log-likelihood in nats per datum; more is better.
+        stderr: Its standard error.
+        kind: Whether it is exact, a lower bound or an estimate.
+        n: Data scored.
+        best: Whether it is the best so far.
+        seconds: Of training so far.
+    """
+
+    step: int
+    steps: int
+    value: float
+    stderr: float
+    kind: Kind
+    n: int
+    best: bool
     seconds: float
 
 
@@ -81,25 +142,75 @@ class Sampled:
 
 @final
 @dataclass(frozen=True)
+class Diagnosed:
+    """Something is wrong with the training or the model.
+
+    Args:
+        step: Steps done so far.
+        diagnosis: What, and what to do.
+        seconds: Of training so far.
+    """
+
+    step: int
+    diagnosis: Diagnosis
+    seconds: float
+
+
+@final
+@dataclass(frozen=True)
+class Rescued:
+    """A run that diverged has gone back to its last good state and goes on more carefully.
+
+    Args:
+        step: Where it is now.
+        rate: What the learning rate is multiplied by from here on.
+        precision: Of the arithmetic from here on.
+        seconds: Of training so far.
+    """
+
+    step: int
+    rate: float
+    precision: str
+    seconds: float
+
+
+@final
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint has been written.
+
+    Args:
+        step: Gradient steps done.
+        iteration: Passes done.
+        seconds: Of training so far.
+    """
+
+    step: int
+    iteration: int
+    seconds: float
+
+
+@final
+@dataclass(frozen=True)
 class Finished:
     """Training is over.
 
     Args:
-        reason: ``finished`` as planned, ``converged`` before that, or ``cut by the clock``.
+        reason: ``finished`` as planned, ``converged`` or ``stopped early`` before that, or ``cut by the clock``.
         steps: Gradient steps done.
         iterations: Passes done.
         images: Data seen.
         seconds: Of training.
     """
 
-    reason: Literal["finished", "converged", "cut by the clock"]
+    reason: Reason
     steps: int
     iterations: int
     images: int
     seconds: float
 
 
-Event = Started | Stepped | Iterated | Sampled | Finished
+Event = Started | Resumed | Stepped | Iterated | Validated | Sampled | Diagnosed | Rescued | Saved | Finished
 
 
 def to_json(event: Event) -> dict[str, Any]:

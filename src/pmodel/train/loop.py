@@ -4,40 +4,44 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
-from typing import Any, Literal
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from ..data import Dataset
-from ..errors import BadInput, Diverged
+from ..errors import Diverged, NotSupported
 from ..model import Model
 from ..randomness import derive, generator
-from .batches import Batches
-from .events import Event, Finished, Iterated, Sampled, Started, Stepped
+from .doctor import Doctor
+from .events import Diagnosed, Event, Finished, Iterated, Rescued, Resumed, Sampled, Started, Stepped, Validated
 from .planning import Plan
+from .precision import Arithmetic
+from .preparation import SUBSET, batches_of, prepare, require_fit, threads_set
+from .processes import ALONE, Processes
+from .state import Position, State, copied, put, taken
 from .stepper import Stepper
+from .validation import Validation
 
-__all__ = ["train"]
+__all__ = ["Training", "train"]
 
 REPORTS = 200
 """Gradient events in a run, about."""
 PICTURES = (0.05, 0.1, 0.25, 0.5, 0.75)
-"""The points of training at which the model is sampled, and at its end."""
+"""The points of training at which the model is sampled and examined, and at its end."""
 SHOWN = 36
 """Samples in a picture."""
-SUBSET = 20_000
-"""Data that a model is prepared and initialised on."""
 PATIENCE = 1.5
 """A run ends when it has taken this many times its budget."""
+CAREFUL = 0.5
+"""What the rate is multiplied by when a run that diverged goes on from its last good state."""
 
 
 def train(model: Model, data: Dataset, plan: Plan) -> Iterator[Event]:
     """Train a model: gradient phases if it has any, then expectation maximisation if it has statistics.
 
-    When the last event has been taken, the model holds the weights to sample and score with (the moving average where
-    there is one) and is in evaluation mode.
+    When the last event has been taken, the model holds the weights to sample and score with and is in evaluation mode.
 
     Args:
         model: A model of the data's domain; it is changed in place.
@@ -45,120 +49,293 @@ def train(model: Model, data: Dataset, plan: Plan) -> Iterator[Event]:
         plan: From ``plan``.
 
     Yields:
-        ``Started``, then ``Stepped``, ``Iterated`` and ``Sampled`` as they come, then ``Finished``.
+        ``Started``, then the other events as they come, then ``Finished``.
 
     Raises:
         BadInput: if the data are not of the model's domain, or it needs labels that they do not have.
         Diverged: if a loss or a statistic is not finite.
     """
-    _check(model, data)
-    device = torch.device(plan.device)
-    model.to(device)
-    batches = Batches(
-        data.train, data.domain, plan.recipe.batch, plan.seed, device, conditional=model.given is not None
-    )
-    began = time.perf_counter()
-    subset = batches.subset(SUBSET, plan.seed)
-    if model.given is not None and data.train.y is not None:
-        model.record_frequencies(data.train.y.to(device, torch.int64))
-    with torch.no_grad():
-        model.prepare(subset.x, subset.given, generator(plan.seed, "prepare", device=device))
-    yield Started(plan.steps, plan.iterations)
-    last = Finished("finished", 0, 0, 0, 0.0)
-    for way in (_descend, _maximise):
-        for event in way(model, batches, plan, began, last):
-            if isinstance(event, Finished):
-                last = event
-            else:
-                yield event
-    model.eval()
-    yield from _picture(model, plan, 1.0)
-    yield last
+    return iter(Training(model, data, plan))
 
 
-def _check(model: Model, data: Dataset) -> None:
-    if model.domain != data.domain:
-        raise BadInput(f"The model is of {model.domain}, and {data.name} is not.", got=data.domain)
-    if model.given is not None and model.given != data.given:
-        raise BadInput(f"The model's condition is {model.given}, and that of {data.name} is not.", got=data.given)
+@final
+class Training:
+    """A training under way: iterate for its events. After each, its whole state can be taken, and put into a fresh one.
+
+    Args:
+        model: A model of the data's domain; it is changed in place.
+        data: What to learn from.
+        plan: From ``plan``.
+        processes: Who shares the work.
+    """
+
+    def __init__(self, model: Model, data: Dataset, plan: Plan, processes: Processes = ALONE) -> None:
+        require_fit(model, data)
+        self.model: Any = model.to(plan.device)
+        self.data, self.plan, self.processes = data, plan, processes
+        self.position = Position()
+        self.halted = False
+        self.health: list[Diagnosed] = []
+        self.batches = batches_of(data, plan, conditional=model.given is not None)
+        self.best: dict[str, Tensor] = {}
+        self.good: State | None = None
+        self.stepper = self._new_stepper() if plan.steps else None
+        conditional = model.given is not None
+        self.validation = (
+            Validation(data, plan.validated, plan.seed, conditional=conditional) if plan.validations else None
+        )
+        self.doctor = Doctor(model, data, plan.seed)
+        self._losses: dict[str, list[Tensor]] = {}
+
+    def _new_stepper(self) -> Stepper:
+        plan = self.plan
+        if plan.shards > 1 and self.model.training_state():
+            raise NotSupported("A model that carries state from step to step learns in one shard.", got=plan.shards)
+        return Stepper(self.model, self.batches, plan.recipe, plan.seed, plan.arithmetic, self.processes)
+
+    def halt(self) -> None:
+        """End after the step, or within the pass, that is under way, without a ``Finished``."""
+        self.halted = True
+
+    def state(self) -> State:
+        """The whole state, after an event."""
+        return taken(self)
+
+    def restore(self, state: State) -> None:
+        """Go on from a state.
+
+        Raises:
+            RunError: if it is not one of this model under this plan.
+        """
+        put(self, state)
+
+    def __iter__(self) -> Iterator[Event]:
+        with threads_set(self.plan.threads):
+            yield from self._events()
+
+    def _events(self) -> Iterator[Event]:
+        at, plan = self.position, self.plan
+        self._began = time.perf_counter() - at.seconds
+        if at.stage == "prepare":
+            if not plan.warm:
+                prepare(self.model, self.data, self.batches, plan.seed)
+            self.processes.share_(list(self.model.state_dict().values()))
+            at.stage = "descend"
+        else:
+            yield Resumed(at.step, at.iteration, at.seconds)
+        yield Started(plan.steps, plan.iterations)
+        if at.stage == "descend":
+            yield from self._descend()
+        if at.stage == "maximise" and not self.halted:
+            yield from self._maximise()
+        if self.halted:
+            return
+        self.model.eval()
+        yield from self._shown(1.0)
+        yield Finished(at.reason, at.step, at.iteration, at.images, at.seconds)
+
+    def _descend(self) -> Iterator[Event]:
+        """The gradient steps of the plan, and then the weights to keep."""
+        plan, stepper = self.plan, self.stepper
+        if stepper is not None:
+            if plan.recipe.retry and self.good is None:
+                self._remember()
+            self._take_care(stepper)
+            until = plan.steps if plan.end is None else min(plan.end, plan.steps)
+            while self.position.step < until and not self.position.over and not self.halted:
+                try:
+                    at = self.position  # a rescue goes back to another
+                    losses = stepper.step(at.step, at.step / plan.steps)
+                    yield from self._after(stepper, losses, until)
+                except Diverged as error:
+                    yield self._rescued(stepper, error)
+            if self.halted:
+                return
+            self._keep(stepper)
+        self.position.stage, self.position.over = "maximise" if plan.iterations else "end", False
+
+    def _after(self, stepper: Stepper, losses: Mapping[str, Tensor], until: int) -> Iterator[Event]:
+        """What is due after a step. Its ``Stepped`` comes last, and with the decision whether there is another one."""
+        at, plan = self.position, self.plan
+        for name, value in losses.items():
+            self._losses.setdefault(name, []).append(value)
+        at.step += 1
+        at.images += stepper.draws * self.batches.size
+        at.seconds = time.perf_counter() - self._began
+        if self._late() or (at.step == until and until < plan.steps):
+            at.reason, at.over = "cut by the clock", True
+        last = at.step == until or at.over or self.halted
+        if not last and at.step % max(1, plan.steps // REPORTS) and not self._due(at.step):
+            return
+        stepped = Stepped(at.step, plan.steps, self._means(), at.images, at.seconds)
+        self._require_finite(at.step)
+        for diagnosis in self.doctor.listen(stepped):
+            yield Diagnosed(at.step, diagnosis, at.seconds)
+        if self.validation is not None and (_falls(at.step, plan.steps, plan.validations) or last):
+            yield self._validated(stepper, self.validation)
+        if plan.recipe.retry and self._due(at.step):
+            self._remember()
+        if at.step in self._pictures() and not plan.iterations:  # codes have no density before its turn comes
+            with self._averaged(stepper):
+                yield from self._shown(at.step / plan.steps)
+        yield stepped
+
+    def _late(self) -> bool:
+        """Whether time is up; and whether anyone was told to stop is then known to all processes."""
+        budget = self.plan.budget
+        over = budget is not None and self.position.seconds > PATIENCE * budget
+        if self.processes.world > 1:
+            flags = torch.tensor([float(over), float(self.halted)])
+            self.processes.sum_([flags])
+            over, self.halted = bool(flags[0]), bool(flags[1])
+        return over
+
+    def _pictures(self) -> list[int]:
+        return [round(point * self.plan.steps) for point in PICTURES]
+
+    def _due(self, step: int) -> bool:
+        """Whether something other than a report falls on this step."""
+        return _falls(step, self.plan.steps, self.plan.validations) or step in self._pictures()
+
+    def _means(self) -> dict[str, float]:
+        """The mean losses since they were asked for last, over all processes."""
+        means = torch.stack([torch.stack(values).double().mean() for values in self._losses.values()])
+        self.processes.sum_([means])
+        found = dict(zip(self._losses, (means / self.processes.world).tolist(), strict=True))
+        self._losses.clear()
+        return found
+
+    def _require_finite(self, step: int) -> None:
+        """No state with a weight that is not finite is ever kept."""
+        for name, tensor in self.model.named_parameters():
+            if not bool(tensor.isfinite().all()):
+                raise Diverged(
+                    f"The weight {name} is not finite after step {step - 1}: its gradient was not.",
+                    hint="lower the rate (--set train.rate=…), clip gradients (--set train.clip=1),"
+                    " or use --precision float32",
+                )
+
+    def _remember(self) -> None:
+        """This is a state to go back to."""
+        self.good = None  # or it would hold the one before
+        self.good = copied(self.state())
+
+    def _rescued(self, stepper: Stepper, error: Diverged) -> Rescued:
+        """Go back to the last good state and on with a smaller rate, in float32.
+
+        Raises:
+            Diverged: if that has been tried as often as it may.
+        """
+        rescues, seconds = self.position.rescues + 1, self.position.seconds
+        if rescues > self.plan.recipe.retry or self.good is None:
+            raise error
+        self._losses.clear()
+        self.restore(self.good)
+        self.position.rescues, self.position.seconds = rescues, seconds
+        self._take_care(stepper)
+        return Rescued(self.position.step, stepper.caution, stepper.arithmetic.precision, seconds)
+
+    def _take_care(self, stepper: Stepper) -> None:
+        """Compute as carefully as the rescues so far ask for."""
+        if self.position.rescues:
+            stepper.caution = CAREFUL**self.position.rescues
+            stepper.arithmetic = Arithmetic("float32", self.plan.layout)
+
+    def _validated(self, stepper: Stepper, validation: Validation) -> Validated:
+        """Score the model, and remember it if it is the best so far."""
+        at, plan = self.position, self.plan
+        with self._averaged(stepper):
+            found = validation.score(self.model)
+            value = found.mean
+            if self.processes.world > 1 and found.impossible == 0:
+                value = float(self.processes.agreed(value))  # so that all keep and stop alike
+            best = value > (-torch.inf if at.best is None else at.best)
+            if best and plan.recipe.select == "best":
+                self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        at.best, at.best_step, at.stale = (value, at.step, 0) if best else (at.best, at.best_step, at.stale + 1)
+        if plan.recipe.patience and at.stale >= plan.recipe.patience and not at.over:
+            at.reason, at.over = "stopped early", True
+        return Validated(at.step, plan.steps, value, found.stderr, found.kind, found.n, best, at.seconds)
+
+    def _averaged(self, stepper: Stepper) -> AbstractContextManager[None]:
+        return stepper.average.applied() if stepper.average else nullcontext()
+
+    def _keep(self, stepper: Stepper) -> None:
+        """Leave the weights to sample and score with in the model: the best, else the moving average, else the last."""
+        if self.best:
+            self.model.load_state_dict(self.best)
+        elif stepper.average is not None:
+            stepper.average.swap()
+        self.stepper, self.best, self.good = None, {}, None
+
+    def _shown(self, progress: float) -> Iterator[Event]:
+        """A few samples of the model as it is, from the same noise each time, and what the doctor thinks of it."""
+        if not self.processes.leader:
+            return
+        if self.model.can("sample"):
+            yield Sampled(progress, self.model.sample(SHOWN, generator=derive(self.plan.seed, "picture")))
+        self.health = [Diagnosed(self.position.step, d, self.position.seconds) for d in self.doctor.examine()]
+        yield from self.health
+
+    def _maximise(self) -> Iterator[Event]:
+        """Passes over all data: one, or until the log-likelihood stands still."""
+        at, plan, model = self.position, self.plan, self.model
+        if at.iteration == 0 and not (plan.warm and not plan.steps):
+            with torch.no_grad():
+                start = generator(plan.seed, "initialise", device=self.batches.device)
+                model.initialise(self.batches.subset(SUBSET, plan.seed), start)
+            self.processes.share_(list(model.state_dict().values()))
+        most = plan.iterations if model.iterative else 1
+        until = most if plan.passes is None else min(plan.passes, most)
+        while at.iteration < until and not at.over:
+            with torch.no_grad():
+                sums = self._sums(at.iteration + 1)
+                if sums is None:
+                    return  # halted within the pass: it is done again
+                model.maximise(sums)
+            mean = float(sums["log_prob"]) / len(self.batches) if "log_prob" in sums else None
+            self._pass_done(mean)
+            yield Iterated(at.iteration, most, mean, at.images, at.seconds)
+            if self.halted:
+                return
+        at.stage = "end"
+
+    def _pass_done(self, mean: float | None) -> None:
+        """Take note of a pass, and decide whether there is another one."""
+        at, plan = self.position, self.plan
+        at.iteration += 1
+        at.images += len(self.batches)
+        at.seconds = time.perf_counter() - self._began
+        late = plan.budget is not None and at.seconds * (at.iteration + 1) / at.iteration > plan.budget
+        if mean is not None and at.previous is not None and mean - at.previous < plan.recipe.tolerance:
+            at.reason, at.over = "converged", True
+        elif self.processes.any(late):
+            at.reason, at.over = "cut by the clock", True
+        at.previous = mean if mean is not None else at.previous
+        self.halted = self.processes.any(self.halted)
+
+    def _sums(self, iteration: int) -> Mapping[str, Tensor] | None:
+        """The statistics of all data; None if the run was told to stop.
+
+        The noise of a block is the same in every pass, so that the likelihood is monotone.
+        """
+        sums: dict[str, Tensor] = {}
+        for number, batch in self.batches.blocks(self.processes.rank, self.processes.world):
+            if self.halted and self.processes.world == 1:
+                return None
+            noise = generator(self.plan.seed, "statistics", number, device=self.batches.device)
+            for name, value in self.model.statistics(batch, noise).items():
+                sums[name] = sums[name] + value if name in sums else value
+        self.processes.sum_(list(sums.values()))
+        for name, value in sums.items():
+            if not bool(value.isfinite().all()):
+                raise Diverged(
+                    f"The statistic {name!r} is not finite in pass {iteration}.",
+                    hint="the data may have constant or duplicated columns: use fewer components, or more shrinkage",
+                )
+        return sums
 
 
-def _descend(model: Model, batches: Batches, plan: Plan, began: float, last: Finished) -> Iterator[Event]:
-    """The gradient steps of the plan."""
-    if not plan.steps:
-        yield last
-        return
-    stepper = Stepper(model, batches, plan.recipe, plan.seed, plan.arithmetic)
-    every = max(1, plan.steps // REPORTS)
-    sums: dict[str, list[Tensor]] = {}
-    reason: Literal["finished", "cut by the clock"] = "finished"
-    pictures = [round(point * plan.steps) for point in PICTURES]
-    done = 0
-    for number in range(plan.steps):
-        for name, value in stepper.step(number, number / plan.steps).items():
-            sums.setdefault(name, []).append(value)
-        done = number + 1
-        seconds = time.perf_counter() - began
-        if done % every == 0 or done == plan.steps:
-            means = {name: float(torch.stack(values).mean()) for name, values in sums.items()}
-            yield Stepped(done, plan.steps, means, done * stepper.draws * batches.size, seconds)
-            sums.clear()
-        if done in pictures and not plan.iterations:  # codes have no density before its turn comes
-            with stepper.average.applied() if stepper.average else nullcontext():
-                yield from _picture(model, plan, done / plan.steps)
-        if plan.budget is not None and seconds > PATIENCE * plan.budget:
-            reason = "cut by the clock"
-            break
-    if stepper.average is not None:
-        stepper.average.swap()
-    yield Finished(reason, done, 0, done * stepper.draws * batches.size, time.perf_counter() - began)
-
-
-def _picture(model: Any, plan: Plan, progress: float) -> Iterator[Event]:
-    """A few samples of the model as it is, from the same noise each time."""
-    if model.can("sample"):
-        yield Sampled(progress, model.sample(SHOWN, generator=derive(plan.seed, "picture")))
-
-
-def _maximise(model: Any, batches: Batches, plan: Plan, began: float, last: Finished) -> Iterator[Event]:
-    """Passes over all data: one, or until the log-likelihood stands still."""
-    if not plan.iterations:
-        yield last
-        return
-    device = batches.device
-    reason: Literal["finished", "converged", "cut by the clock"] = "finished"
-    previous, iteration = -float("inf"), 0
-    with torch.no_grad():
-        model.initialise(batches.subset(SUBSET, plan.seed), generator(plan.seed, "initialise", device=device))
-        for iteration in range(1, plan.iterations + 1 if model.iterative else 2):
-            sums = _sums(model, batches, plan, iteration)
-            mean = float(sums["log_prob"]) / len(batches) if "log_prob" in sums else None
-            model.maximise(sums)
-            seconds = time.perf_counter() - began
-            images = last.images + iteration * len(batches)
-            yield Iterated(iteration, plan.iterations if model.iterative else 1, mean, images, seconds)
-            if mean is not None and mean - previous < plan.recipe.tolerance and iteration > 1:
-                reason = "converged"
-                break
-            if plan.budget is not None and seconds * (iteration + 1) / iteration > plan.budget:
-                reason = "cut by the clock"
-                break
-            previous = mean if mean is not None else previous
-    seconds = time.perf_counter() - began
-    yield Finished(reason, last.steps, iteration, last.images + iteration * len(batches), seconds)
-
-
-def _sums(model: Any, batches: Batches, plan: Plan, iteration: int) -> Mapping[str, Tensor]:
-    """The statistics of all data. The noise of a block is the same in every pass, so that the likelihood is monotone."""
-    sums: dict[str, Tensor] = {}
-    for number, batch in enumerate(batches.blocks()):
-        noise = generator(plan.seed, "statistics", number, device=batches.device)
-        for name, value in model.statistics(batch, noise).items():
-            sums[name] = sums[name] + value if name in sums else value
-    for name, value in sums.items():
-        if not bool(value.isfinite().all()):
-            raise Diverged(
-                f"The statistic {name!r} is not finite in pass {iteration}.",
-                hint="the data may have constant or duplicated columns: use fewer components, or more shrinkage",
-            )
-    return sums
+def _falls(step: int, steps: int, points: int) -> bool:
+    """Whether one of so many equally spaced points of training falls on this step."""
+    return step * points // steps > (step - 1) * points // steps

@@ -7,23 +7,34 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, final
 
 import torch
 
 from ..data import Dataset
-from ..errors import BadInput, unknown
+from ..errors import BadInput, RunError, unknown
 from ..learning import ClosedForm, GradientTrained, Recipe
 from ..model import Model
 from ..randomness import as_generator
-from .batches import Batches
-from .precision import Arithmetic, fastest
+from .augmentation import AUGMENTATIONS
+from .precision import Arithmetic, fastest, fewest_threads
+from .preparation import batches_of, prepare, threads_set
+from .processes import ALONE, Processes
 from .stepper import Stepper
+from .validation import planned
 
 __all__ = ["Plan", "plan", "recipe_with"]
 
 SHARE = 0.92
 """The part of a budget that is planned: the rest is for start, samples and saving."""
+MANY = 500
+"""Steps from which on it is too."""
+KNOWN = {
+    "select": "best or last",
+    "schedule": "cosine or constant",
+    "augment": f"some of {', '.join(AUGMENTATIONS)}",
+}
 WORTH = 20.0
 """Seconds of training from which on it is worth a few steps to find the fastest arithmetic."""
 
@@ -41,8 +52,14 @@ class Plan:
         precision: ``float32`` or ``bfloat16`` (autocast; weights and sums stay float32).
         layout: ``contiguous`` or ``channels_last``.
         threads: Threads of the arithmetic: it changes the order of sums.
+        shards: Parts of a batch, each with noise of its own: as many as processes, or a multiple.
+        validations: How often the model is scored on validation data during gradient steps; 0 for never.
+        validated: On how many of them.
         device: ``cpu`` or ``cuda``.
         budget: Seconds that were asked for, or None.
+        warm: Whether the model comes with the weights of another run.
+        end: The step at which a repeat of a run that was cut by the clock ends, or None.
+        passes: The pass of expectation maximisation at which it ends, or None.
     """
 
     seed: int
@@ -52,8 +69,14 @@ class Plan:
     precision: Literal["float32", "bfloat16"] = "float32"
     layout: Literal["contiguous", "channels_last"] = "contiguous"
     threads: int = 1
+    shards: int = 1
+    validations: int = 0
+    validated: int = 0
     device: str = "cpu"
     budget: float | None = None
+    warm: bool = False
+    end: int | None = None
+    passes: int | None = None
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -63,6 +86,19 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON."""
         return {**self.__dict__, "recipe": self.recipe.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """The plan of a record.
+
+        Raises:
+            RunError: if the record is damaged, or of another version.
+        """
+        try:
+            recipe: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value["recipe"].items()}
+            return cls(**{**value, "recipe": Recipe(**recipe)})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError("The record holds no plan that this version can follow.", got=str(error)) from error
 
 
 def plan(
@@ -75,19 +111,36 @@ def plan(
     settings: Mapping[str, Any] | None = None,
     precision: str = "auto",
     device: str = "auto",
+    shards: int | None = None,
+    warm: bool = False,
+    processes: Processes = ALONE,
 ) -> Plan:
     """Plan a run: from a number of steps, a budget in seconds, or the model's own recipe.
 
     A budget is turned into steps by timing steps of a copy of the model, so that the schedule knows its end and the run
     can be repeated from its record.
 
+    Args:
+        model: What will learn.
+        data: From what.
+        seed: Of every draw.
+        steps: Gradient steps, or passes of expectation maximisation.
+        budget: Seconds, instead.
+        settings: Changes to the model's recipe.
+        precision: ``auto``, ``float32`` or ``bfloat16``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        shards: Parts of a batch; None is one for each process.
+        warm: Whether the model comes with the weights of another run.
+        processes: Who shares the work.
+
     Raises:
-        BadInput: if steps or budget are out of range, or both are given.
+        BadInput: if steps or budget are out of range, both are given, or the data do not allow a setting.
         UnknownName: if a setting does not exist.
     """
     began = time.perf_counter()
     as_generator(seed)  # refuses what is no seed
     recipe = recipe_with(model, settings or {})
+    _require_changes(recipe, data)
     if steps is not None and budget is not None:
         raise BadInput("A run has a number of steps or a budget, not both.", got=f"steps={steps}, budget={budget}")
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= 10**9):
@@ -96,32 +149,75 @@ def plan(
         raise BadInput("A budget is more than 0 seconds and at most 30 days.", got=budget)
     if precision not in ("auto", "float32", "bfloat16"):
         raise BadInput("precision is auto, float32 or bfloat16.", got=precision)
-    place = _device(device)
     chosen = Plan(
         seed=seed,
         steps=(steps or recipe.steps) if "phases" in model.learns else 0,
         iterations=min(recipe.iterations, steps or recipe.iterations) if "statistics" in model.learns else 0,
         recipe=recipe,
+        precision="bfloat16" if precision == "bfloat16" else "float32",
         threads=torch.get_num_threads(),
-        device=place,
+        shards=_shards(shards, recipe, data, processes),
+        device=_device(device),
         budget=budget,
+        warm=warm,
     )
-    if chosen.steps == 0:
+    if chosen.steps:
+        chosen = _measured(model, data, chosen, precision == "auto", began, processes)
+    return Plan.from_json(processes.agreed(chosen.to_json()))
+
+
+def _measured(model: Model, data: Dataset, asked: Plan, auto: bool, began: float, processes: Processes) -> Plan:
+    """The plan with what can only be known by trying: arithmetic, threads, validation, and the steps of a budget."""
+    batches = batches_of(data, asked, conditional=model.given is not None)
+    trial = copy.deepcopy(model).to(asked.device)
+    if not asked.warm:
+        prepare(trial, data, batches, asked.seed)
+
+    def stepper(arithmetic: Arithmetic, group: Processes = ALONE) -> Stepper:
+        return Stepper(copy.deepcopy(trial), batches, asked.recipe, asked.seed, arithmetic, group)
+
+    chosen, scoring = asked, 0.0
+    if not asked.iterations and (asked.recipe.select == "best" or asked.recipe.patience):
+        points, n, scoring = planned(trial, data, asked.seed, asked.budget)
+        chosen = dataclasses.replace(chosen, validations=points, validated=n)
+    if auto and ((asked.budget or 0) >= WORTH or (asked.budget is None and asked.steps >= MANY)):
+        best = Arithmetic(*processes.agreed(dataclasses.astuple(fastest(stepper))))
+        threads = processes.agreed(fewest_threads(stepper(best)))
+        chosen = dataclasses.replace(chosen, precision=best.precision, layout=best.layout, threads=threads)
+    if asked.budget is None:
         return chosen
-    batches = Batches(
-        data.train, data.domain, recipe.batch, seed, torch.device(place), conditional=model.given is not None
-    )
-    if precision == "auto":
-        worth = (budget or 0) >= WORTH or (budget is None and chosen.steps >= 500)
-        arithmetic = fastest(model, batches, recipe, seed) if worth else Arithmetic()
-    else:
-        arithmetic = Arithmetic("bfloat16" if precision == "bfloat16" else "float32")
-    chosen = dataclasses.replace(chosen, precision=arithmetic.precision, layout=arithmetic.layout)
-    if budget is None:
-        return chosen
-    seconds = Stepper(copy.deepcopy(model), batches, recipe, seed, arithmetic).seconds_a_step(most=0.05 * budget)
-    left = SHARE * (budget - (time.perf_counter() - began))
+    with threads_set(chosen.threads):
+        seconds = seconds_a_step(stepper(chosen.arithmetic, processes), 0.05 * asked.budget)
+    left = SHARE * (asked.budget - (time.perf_counter() - began)) - chosen.validations * scoring
     return dataclasses.replace(chosen, steps=max(1, int(left / seconds)))
+
+
+def seconds_a_step(stepper: Stepper, most: float) -> float:
+    """The mean time of a step over training: measured in each part of it, for models grow and phases come and go."""
+    ends = {0.25, 0.5, 0.75, 1.0} | {end for phase in stepper.phases for end in phase.span if 0 < end < 1}
+    parts = list(pairwise([0.0, *sorted(ends)]))
+    return sum((b - a) * stepper.seconds_a_step((a + b) / 2, most / len(parts)) for a, b in parts)
+
+
+def _shards(asked: int | None, recipe: Recipe, data: Dataset, processes: Processes) -> int:
+    shards = processes.world if asked is None else asked
+    if isinstance(shards, bool) or not isinstance(shards, int) or shards < 1 or shards % processes.world:
+        raise BadInput(f"shards must be a multiple of the number of processes, {processes.world}.", got=shards)
+    if shards > min(recipe.batch, len(data.train)):
+        raise BadInput("Every shard of a batch needs data.", got=f"{shards} shards", hint="use a larger train.batch")
+    return shards
+
+
+def _require_changes(recipe: Recipe, data: Dataset) -> None:
+    """Refuse changes of the data that these data do not allow."""
+    if recipe.augment and not data.domain.image:
+        raise BadInput("train.augment changes pictures.", got=data.domain, hint="leave it out")
+    if recipe.binarise and data.train.intensities is None:
+        raise BadInput(
+            "train.binarise draws binary pictures from their grey intensities.",
+            got=f"{data.name}, of which none are known",
+            hint="use --data mnist-binary",
+        )
 
 
 def recipe_with(model: Model, settings: Mapping[str, Any]) -> Recipe:
@@ -136,7 +232,7 @@ def recipe_with(model: Model, settings: Mapping[str, Any]) -> Recipe:
     for name, value in settings.items():
         if name not in fields:
             raise unknown("training setting", name, fields)
-        fields[name] = _like(f"train.{name}", fields[name], value)
+        fields[name] = _words(value) if name == "augment" else _like(f"train.{name}", fields[name], value)
     changed = Recipe(**fields)
     allowed = {
         "batch": changed.batch >= 1,
@@ -150,11 +246,23 @@ def recipe_with(model: Model, settings: Mapping[str, Any]) -> Recipe:
         "steps": changed.steps >= 1,
         "iterations": changed.iterations >= 1,
         "tolerance": changed.tolerance >= 0,
+        "select": changed.select in ("best", "last"),
+        "patience": changed.patience >= 0,
+        "retry": 0 <= changed.retry <= 10,
+        "augment": set(changed.augment) <= set(AUGMENTATIONS),
     }
     for name, fine in allowed.items():
         if not fine:
-            raise BadInput(f"train.{name} is out of range.", got=fields[name])
+            raise BadInput(f"train.{name} is out of range.", got=fields[name], hint=KNOWN.get(name, ""))
     return changed
+
+
+def _words(value: object) -> tuple[str, ...]:
+    """``shift``, or ``shift,flip``."""
+    words = value if isinstance(value, list | tuple) else (value,)
+    if not all(isinstance(word, str) for word in words):
+        raise BadInput("train.augment must be names.", got=value, hint=KNOWN["augment"])
+    return tuple(map(str, words))
 
 
 def _like(name: str, old: object, new: object) -> Any:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import copy
 import time
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
 
 import torch
 from torch import Tensor, nn
 
-from ..learning import Recipe
 from ..model import Model
-from .batches import Batches
 
-__all__ = ["Arithmetic", "fastest"]
+if TYPE_CHECKING:
+    from .stepper import Stepper
+
+__all__ = ["Arithmetic", "Layout", "Precision", "fastest", "fewest_threads"]
 
 Precision = Literal["float32", "bfloat16"]
 Layout = Literal["contiguous", "channels_last"]
+K = TypeVar("K", bound=Hashable)
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 GAIN = 0.95
-"""Another arithmetic is taken only if its step needs less than this part of float32's time."""
+"""Another arithmetic, or number of threads, is taken only if its step needs less than this part of the usual one's time."""
+ROUNDS = 5
+"""Timed steps of each candidate; the fastest counts, for whatever else the machine does can only slow a step down."""
 
 
 @final
@@ -48,28 +52,49 @@ class Arithmetic:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
-def fastest(model: Model, batches: Batches, recipe: Recipe, seed: int) -> Arithmetic:
+def fastest(stepper: Callable[[Arithmetic], Stepper]) -> Arithmetic:
     """Time some steps of each candidate, interleaved; the fastest whose losses and gradients agree with float32.
 
     Agreement: on two batches, each phase's loss within 1 % and the cosine of its gradients above 0.99.
-    """
-    from .stepper import Stepper  # late: a stepper has an arithmetic
 
-    convolutional = any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in model.modules())
+    Args:
+        stepper: Makes a stepper, of a copy of the model, for an arithmetic.
+    """
+    usual = stepper(Arithmetic())
+    convolutional = any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in usual.model.modules())
     layouts: tuple[Layout, ...] = ("contiguous", "channels_last") if convolutional else ("contiguous",)
     candidates = [Arithmetic(precision, layout) for precision in PRECISIONS for layout in layouts]
-    steppers = {a: Stepper(copy.deepcopy(model), batches, recipe, seed, a) for a in candidates}
+    steppers = {a: usual if a == Arithmetic() else stepper(a) for a in candidates}
     reference = [steppers[candidates[0]].gradients(number) for number in range(2)]
     agreeing = [a for a in candidates if _agrees(reference, [steppers[a].gradients(number) for number in range(2)])]
-    times: dict[Arithmetic, list[float]] = {a: [] for a in agreeing}
-    for number in range(4):
-        for a in agreeing:
-            began = time.perf_counter()
-            steppers[a].step(number, 0.5)
-            times[a].append(time.perf_counter() - began)
-    seconds = {a: min(t[1:]) for a, t in times.items()}
+    seconds = _raced({a: steppers[a] for a in agreeing})
     best = min(seconds, key=lambda a: seconds[a])
     return best if seconds[best] < GAIN * seconds[candidates[0]] else candidates[0]
+
+
+def fewest_threads(stepper: Stepper) -> int:
+    """One thread, or all: steps of small models are over before the threads have met."""
+    all_of_them, seconds = torch.get_num_threads(), dict[int, float]()
+    try:
+        for count in dict.fromkeys((all_of_them, 1)):
+            torch.set_num_threads(count)
+            seconds[count] = _raced({count: stepper})[count]
+    finally:
+        torch.set_num_threads(all_of_them)
+    return 1 if seconds[1] < GAIN * seconds[all_of_them] else all_of_them
+
+
+def _raced(steppers: Mapping[K, Stepper]) -> dict[K, float]:
+    """Seconds of a step of each, interleaved, after one step to warm up."""
+    times: dict[K, list[float]] = {key: [] for key in steppers}
+    for stepper in steppers.values():
+        stepper.caution = 0.0  # nothing moves: what is timed cannot diverge
+    for number in range(1 + ROUNDS):
+        for key, stepper in steppers.items():
+            began = time.perf_counter()
+            stepper.step(number, 0.5)
+            times[key].append(time.perf_counter() - began)
+    return {key: min(seconds[1:]) for key, seconds in times.items()}
 
 
 Gradients = dict[str, tuple[float, Tensor]]

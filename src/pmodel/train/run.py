@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import platform
-import sys
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
-import torch
-
-from .. import __version__, catalogue
+from .. import catalogue
 from ..construction import make
 from ..data import Dataset, load_data
-from ..errors import BadInput, NotSupported, RunError
+from ..errors import BadInput, NotSupported, RunError, Stopped, TrainingError
 from ..model import Model
-from ..pictures import grid, png
-from ..storage import RECORD, save, write_atomic
-from . import events
-from .events import Event, Sampled
-from .loop import train
+from ..storage import digest, load
+from .checkpoint import clear_checkpoint, read_checkpoint
+from .events import Event, Finished
+from .folder import RunFolder, found, new_record
+from .loop import Training
 from .planning import Plan
 from .planning import plan as make_plan
+from .processes import Processes, joined
+from .signals import asked_to_stop
 
-__all__ = ["fit"]
+__all__ = ["fit", "warmed"]
 
 SIZES = ("tiny", "small", "base")
 
@@ -43,10 +40,18 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     precision: str = "auto",
     device: str = "auto",
+    shards: int | None = None,
+    resume: bool = False,
+    warm_start: str | Path | None = None,
+    save_every: float = 60.0,
+    logs: Sequence[str] = ("jsonl",),
     on_event: Callable[[Event], None] | None = None,
     **options: Any,
 ) -> Model:
     """Make a model of the catalogue and fit it to data.
+
+    With ``out``, SIGINT and SIGTERM end the run after the step under way, and ``resume=True`` goes on with it: the result
+    has the same bits as that of a run that was never stopped. Under torchrun the work is shared out.
 
     Args:
         name: A name of the catalogue.
@@ -60,6 +65,11 @@ def fit(
         settings: Changes to the model's recipe, such as ``{"batch": 64}``.
         precision: ``auto`` (the fastest that agrees with float32), ``float32`` or ``bfloat16``.
         device: ``auto``, ``cpu`` or ``cuda``.
+        shards: Parts of a batch with noise of their own: a multiple of the processes, and by default as many.
+        resume: Go on with the stopped run in ``out``, by its recorded plan; begin it if there is none.
+        warm_start: A run whose weights to start from, with a new plan.
+        save_every: Seconds between checkpoints, at least; 0 for one after every report.
+        logs: ``jsonl`` and ``tensorboard``, or nothing.
         on_event: Called with each event of the loop, for progress.
         **options: The model's own options.
 
@@ -67,44 +77,190 @@ def fit(
         The fitted model, in evaluation mode.
 
     Raises:
+        Stopped: if a signal ended the run; it can be resumed.
+        Diverged: if training has stopped making sense; the last good state is kept.
+        LostProcess: if another process of the run is gone; it can be resumed.
         PmodelError: if a name, an option, the data or the folder are not fit; nothing is left behind then.
     """
-    data = data if isinstance(data, Dataset) else load_data(data)
-    folder = None if out is None else _fresh(Path(out))
-    if conditional and data.given is None:
+    asked = Asked(name, options, settings or {}, conditional, size, seed, steps, budget, precision, shards)
+    if resume and out is None:
+        raise BadInput("A run is resumed in its folder.", hint="pass out=, or --out")
+    if not 0 <= save_every < float("inf"):
+        raise BadInput("save_every is seconds, 0 or more.", got=save_every)
+    folder = None if out is None else Path(out)
+    with joined(device) as processes:
+        record = processes.agreed(found(folder, resume=resume) if folder and processes.leader else None)
+        data = data if isinstance(data, Dataset) else load_data(data)
+        start = None if warm_start is None else Path(warm_start)
+        if record is not None:
+            asked.require_same(record, data, start)
+            if record.get("status") == "finished":
+                return _finished(folder, record, on_event)
+            start = Path(record["from"]["run"]) if "from" in record else None
+            asked = Asked(**record["asked"])
+        tell = on_event if on_event is not None and processes.leader else lambda event: None
+        training, record, position = _training(asked, data, folder, record, start, device, processes)
+        if folder is None:
+            for event in training:
+                tell(event)
+            return training.model  # type: ignore[no-any-return]
+        keeper = RunFolder(folder, record, training, logs, position, save_every) if processes.leader else None
+        return _followed(training, keeper, tell)
+
+
+@final
+@dataclass(frozen=True)
+class Asked:
+    """What a run was asked to be."""
+
+    name: str
+    options: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    conditional: bool
+    size: str
+    seed: int
+    steps: int | None
+    budget: float | None
+    precision: str
+    shards: int | None
+
+    @property
+    def all_options(self) -> dict[str, Any]:
+        """The model's options: those that its size stands for, changed by those that were named."""
+        return {**_size_options(self.name, self.size), **self.options}
+
+    def require_same(self, record: Mapping[str, Any], data: Dataset, start: Path | None) -> None:
+        """Refuse to resume a run as another one. What is left out is as it was.
+
+        Raises:
+            RunError: if anything that is asked for differs from the record.
+        """
+        before = record.get("asked")
+        if not isinstance(before, dict) or before.keys() != {field.name for field in fields(Asked)}:
+            raise RunError("This run holds no record of what it was asked to be.", hint="fit it anew")
+        defaults = Asked(self.name, {}, {}, False, "base", 0, None, None, "auto", None).__dict__
+        pairs = {k: (v, before[k]) for k, v in self.__dict__.items() if k == "name" or v != defaults[k]}
+        for group in ("options", "settings"):
+            own = getattr(self, group)
+            pairs |= {k: (v, before[group].get(k)) for k, v in own.items()}
+            pairs.pop(group, None)
+        pairs["data"] = (data.hash[:12], record["data"]["hash"][:12])
+        if start is not None:
+            pairs["from"] = (str(start), record.get("from", {}).get("run"))
+        for what, (new, old) in pairs.items():
+            if _plain(new) != _plain(old):
+                raise RunError(
+                    f"The run to resume differs from what is asked: its {what} is another.",
+                    got=f"{what} {new}, recorded {old}",
+                    hint="a resumed run completes its recorded plan: leave this out, or choose another --out",
+                )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _training(
+    asked: Asked,
+    data: Dataset,
+    folder: Path | None,
+    record: dict[str, Any] | None,
+    start: Path | None,
+    device: str,
+    processes: Processes,
+) -> tuple[Training, dict[str, Any], int | None]:
+    """The training as it begins, or as its last checkpoint has it; its record; and where its log was then."""
+    if asked.conditional and data.given is None:
         raise BadInput(f"{data.name} has no labels to condition on.", hint="leave out conditional=true")
-    options = {**_size_options(name, size), **options}
-    model = make(name, data.domain, data.given if conditional else None, seed=seed, **options)
-    chosen = make_plan(
-        model, data, seed=seed, steps=steps, budget=budget, settings=settings, precision=precision, device=device
-    )
-    log: list[Event] = []
-    for event in train(model, data, chosen):
-        log.append(event)
-        if on_event is not None:
-            on_event(event)
-    if folder is not None:
-        _write(folder, model, _record(name, options, data, chosen, log[-1]), log)
+    options = asked.all_options
+    model = make(asked.name, data.domain, data.given if asked.conditional else None, seed=asked.seed, **options)
+    source = None if start is None else warmed(model, start)
+    if record is None:
+        plan = make_plan(
+            model,
+            data,
+            seed=asked.seed,
+            steps=asked.steps,
+            budget=asked.budget,
+            settings=asked.settings,
+            precision=asked.precision,
+            device=device,
+            shards=asked.shards,
+            warm=start is not None,
+            processes=processes,
+        )
+        record = new_record(asked.name, options, asked.__dict__, model, data, plan)
+        record |= {} if start is None else {"from": {"run": str(start), "sha256": source}}
+        return Training(model, data, plan, processes), record, None
+    if source is not None and source != record["from"]["sha256"]:
+        raise RunError(f"{start} is not the run any more that this one started from.", hint="fit it anew")
+    training = Training(model, data, Plan.from_json(record["plan"]), processes)
+    checkpoint = None if folder is None else read_checkpoint(folder)
+    if checkpoint is None:
+        return training, record, 0
+    training.restore(checkpoint[0])
+    return training, record, checkpoint[1]
+
+
+def warmed(model: Model, start: Path) -> str:
+    """Put the weights of another run into a model, and return their hash.
+
+    Raises:
+        RunError: if that run is of another model.
+    """
+    source = load(start)
+    mine, other = model.spec(), source.spec()
+    if mine != other:
+        what = next(key for key in {**mine, **other} if mine.get(key) != other.get(key))
+        raise RunError(
+            f"{start} is a run of another model: its {what} differs.",
+            got=f"{other.get(what)}, asked for {mine.get(what)}",
+            hint="start from a run of the same model, options and kind of data",
+        )
+    model.load_state_dict(source.state_dict())
+    return digest(source)
+
+
+def _followed(training: Training, keeper: RunFolder | None, tell: Callable[[Event], None]) -> Model:
+    """Train, writing what is to be written, until the end or a signal."""
+    last: Event | None = None
+    try:
+        with asked_to_stop(training.halt) as signals:
+            for event in training:
+                last = event
+                tell(event)
+                saved = keeper.take(event) if keeper is not None else None
+                if saved is not None:
+                    tell(saved)
+        if not isinstance(last, Finished):
+            raise _stopped(training, keeper, signals)
+        if keeper is not None:
+            keeper.finish(last)
+    finally:
+        if keeper is not None:
+            keeper.close()
+    return training.model  # type: ignore[no-any-return]
+
+
+def _stopped(training: Training, keeper: RunFolder | None, signals: Sequence[str]) -> TrainingError:
+    at, plan = training.position, training.plan
+    where = f"step {at.step} of {plan.steps}" if plan.steps else f"pass {at.iteration} of at most {plan.iterations}"
+    by = signals[0] if signals else "a signal to another process"
+    if keeper is None:
+        return Stopped(f"Stopped by {by} after {where}.")
+    keeper.save()
+    return Stopped(f"Stopped by {by} after {where}; everything is saved.", hint=f"go on with: {keeper.command}")
+
+
+def _finished(folder: Path | None, record: Mapping[str, Any], on_event: Callable[[Event], None] | None) -> Model:
+    """The model of a run that has finished already; a checkpoint that is still there is in the way."""
+    assert folder is not None  # noqa: S101 - only a folder holds a record
+    model = load(folder)
+    clear_checkpoint(folder)
+    if on_event is not None:
+        result = {field.name: record["result"][field.name] for field in fields(Finished)}
+        on_event(Finished(**result))
     return model
-
-
-def _fresh(folder: Path) -> Path:
-    """A folder that holds nothing yet."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "holds a run already" if (folder / RECORD).exists() else "is not empty"
-        raise RunError(f"{folder} {what}.", hint="choose another --out, or remove it first")
-    return folder
-
-
-def _write(folder: Path, model: Model, record: Mapping[str, Any], log: list[Event]) -> None:
-    """Write the run folder once training is over, its record last: a folder with a record is whole."""
-    for event in log:
-        if isinstance(event, Sampled) and model.domain.image:
-            picture = png(grid(event.x, model.domain))
-            write_atomic(folder / "samples" / f"{round(1000 * event.progress):04d}.png", picture)
-    lines = (json.dumps(events.to_json(event)) + "\n" for event in log)
-    write_atomic(folder / "events.jsonl", "".join(lines).encode())
-    save(model, folder, record)
 
 
 def _size_options(name: str, size: str) -> dict[str, Any]:
@@ -117,26 +273,3 @@ def _size_options(name: str, size: str) -> dict[str, Any]:
     if size not in sizes:
         raise NotSupported(f"{name} comes in one size.", got=size, hint="leave out --size, or set its options")
     return dict(sizes[size])
-
-
-def _record(name: str, options: Mapping[str, Any], data: Dataset, plan: Plan, last: Event) -> dict[str, Any]:
-    """Everything that is known of a finished run, but the model's specification."""
-    return {
-        "name": name,
-        "options": dict(options),
-        "seed": plan.seed,
-        "data": {
-            "name": data.name,
-            "source": data.source,
-            "options": dict(data.options),
-            "hash": data.hash,
-            "n": len(data.train),
-            "note": data.note,
-            "labels": list(data.label_names),
-        },
-        "plan": plan.to_json(),
-        "result": events.to_json(last),
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"pmodel": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        "machine": {"system": sys.platform, "processor": platform.machine(), "device": plan.device},
-    }

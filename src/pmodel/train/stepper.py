@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -14,15 +15,22 @@ from ..learning import Batch, Loss, Phase, Recipe
 from ..model import Model
 from ..randomness import forked, generator
 from .batches import Batches
+from .doctor import explain
 from .ema import MovingAverage
 from .precision import Arithmetic, Gradients
+from .processes import ALONE, Processes
 
 __all__ = ["Stepper", "learning_rate"]
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @final
 class Stepper:
     """A model with its optimisers and its moving average.
+
+    The gradient of a phase is the mean over the shards of its batch. Each shard has noise of its own and starts from the same
+    buffers, so that the step does not depend on how the shards are dealt out to processes.
 
     Args:
         model: The model; its weights move.
@@ -30,13 +38,25 @@ class Stepper:
         recipe: Rates and so on.
         seed: Of the run: batches and noise are functions of it and of the step's number.
         arithmetic: Precision and layout.
+        processes: Who shares the work.
     """
 
-    def __init__(self, model: Model, batches: Batches, recipe: Recipe, seed: int, arithmetic: Arithmetic) -> None:
+    def __init__(
+        self,
+        model: Model,
+        batches: Batches,
+        recipe: Recipe,
+        seed: int,
+        arithmetic: Arithmetic,
+        processes: Processes = ALONE,
+    ) -> None:
         self.model: Any = model
         model.train()
         arithmetic.laid_out(model)
         self.batches, self.recipe, self.seed, self.arithmetic = batches, recipe, seed, arithmetic
+        self.processes = processes
+        self.shards = range(processes.rank, batches.shards, processes.world)
+        self.caution = 1.0  # what the rate is multiplied by
         self.phases: tuple[Phase, ...] = self.model.phases()
         self.draws = sum(phase.repeat for phase in self.phases)
         self.optimisers = {phase.name: self._optimiser(phase) for phase in self.phases}
@@ -51,7 +71,7 @@ class Stepper:
         """Move every phase that is on at this point of training.
 
         Returns:
-            The losses, named ``phase.part``, detached.
+            The losses of this process, named ``phase.part``, detached.
 
         Raises:
             Diverged: if a loss or a gradient is not finite.
@@ -60,57 +80,130 @@ class Stepper:
         losses: dict[str, Tensor] = {}
         draw = number * self.draws
         for phase in self.phases:
-            for repeat in range(phase.repeat):
-                if phase.span[0] <= progress < phase.span[1]:
-                    loss = self._loss(phase, self.batches[draw], number, repeat)
-                    self._descend(phase, loss, number, progress)
-                    parts = loss.parts or {"loss": loss.total}
-                    losses.update({f"{phase.name}.{part}": value.detach() for part, value in parts.items()})
-                draw += 1
+            on = phase.span[0] <= progress < phase.span[1]
+            for repeat in range(phase.repeat if on else 0):
+                losses.update(self._descend(phase, draw + repeat, number, repeat, progress))
+            draw += phase.repeat
         if self.average is not None:
-            self.average.update()
+            self.average.update(number)
         return losses
 
-    def _loss(self, phase: Phase, batch: Batch, number: int, repeat: int) -> Loss:
+    def _descend(self, phase: Phase, draw: int, number: int, repeat: int, progress: float) -> dict[str, Tensor]:
+        optimiser, parts = self.optimisers[phase.name], list[Mapping[str, Tensor]]()
+        for group in optimiser.param_groups:
+            group["lr"] = self.caution * learning_rate(self.recipe, progress)
+        optimiser.zero_grad(set_to_none=True)
+        for shard in self._equal_start():
+            batch = self.batches.shard(draw, shard)
+            loss = self._loss(phase, batch, number, repeat, shard)
+            bad = not bool(loss.total.isfinite())
+            if self.processes.any(bad):
+                raise self._diverged("loss", phase, batch, loss, number, repeat, shard) if bad else _elsewhere(number)
+            mean = loss.total / self.batches.shards if self.batches.shards > 1 else loss.total
+            mean.backward(inputs=list(phase.parameters))  # type: ignore[no-untyped-call]
+            parts.append(loss.parts or {"loss": loss.total})
+        self.processes.sum_([p.grad for p in phase.parameters if p.grad is not None])
+        if self.recipe.clip and not bool(nn.utils.clip_grad_norm_(phase.parameters, self.recipe.clip).isfinite()):
+            raise self._diverged("gradient", phase, batch, loss, number, repeat, shard)
+        optimiser.step()
+        return {f"{phase.name}.{part}": _mean([p[part].detach() for p in parts]) for part in parts[0]}
+
+    def _equal_start(self) -> Iterator[int]:
+        """The shards of this process. Each starts from the same buffers; those that moved are averaged over all shards."""
+        if self.batches.shards == 1:
+            yield 0
+            return
+        buffers = list(self.model.buffers())
+        before = [(b.clone(), b._version) for b in buffers]
+        sums: dict[int, Tensor] = {}
+        for shard in self.shards:
+            versions = [b._version for b in buffers]
+            yield shard
+            for index, (buffer, version) in enumerate(zip(buffers, versions, strict=True)):
+                if buffer._version != version:
+                    sums[index] = sums.get(index, 0) + buffer.double()
+                    buffer.copy_(before[index][0])
+        self.processes.sum_(list(sums.values()))
+        for index, total in sums.items():
+            buffers[index].copy_(total / self.batches.shards)
+
+    def _loss(self, phase: Phase, batch: Batch, number: int, repeat: int, shard: int) -> Loss:
         device = batch.x.device
-        noise = generator(self.seed, "noise", number, phase.name, repeat, 0, device=device)
-        with forked(self.seed, "layers", number, phase.name, repeat, 0), self.arithmetic.autocast(device):
+        noise = generator(self.seed, "noise", number, phase.name, repeat, shard, device=device)
+        with forked(self.seed, "layers", number, phase.name, repeat, shard), self.arithmetic.autocast(device):
             return phase.loss(batch, noise)
 
-    def _descend(self, phase: Phase, loss: Loss, number: int, progress: float) -> None:
-        if not bool(loss.total.isfinite()):
-            raise _diverged("loss", phase, number, {k: float(v.detach()) for k, v in loss.parts.items()})
-        optimiser = self.optimisers[phase.name]
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(self.recipe, progress)
-        optimiser.zero_grad(set_to_none=True)
-        loss.total.backward(inputs=list(phase.parameters))  # type: ignore[no-untyped-call]
-        if self.recipe.clip:
-            norm = nn.utils.clip_grad_norm_(phase.parameters, self.recipe.clip)
-            if not bool(norm.isfinite()):
-                raise _diverged("gradient", phase, number, {"norm": float(norm)})
-        optimiser.step()
+    def _diverged(
+        self, what: Any, phase: Phase, batch: Batch, loss: Loss, number: int, repeat: int, shard: int
+    ) -> Diverged:
+        return explain(
+            self.model,
+            phase,
+            batch,
+            what,
+            number,
+            lambda: self._loss(phase, batch, number, repeat, shard),
+            self.arithmetic.precision,
+            {name: float(value.detach()) for name, value in loss.parts.items()},
+        )
 
     def gradients(self, number: int) -> Gradients:
         """Each phase's loss and flat gradient on a batch, without a step."""
         found: Gradients = {}
         for phase in self.phases:
-            loss = self._loss(phase, self.batches[number], number, 0)
+            loss = self._loss(phase, self.batches.shard(number, 0), number, 0, 0)
             gradient = torch.autograd.grad(loss.total, phase.parameters, allow_unused=True)
             flat = [g.detach().float().flatten() for g in gradient if g is not None]
             found[phase.name] = (float(loss.total.detach()), torch.cat(flat))
         return found
 
-    def seconds_a_step(self, most: float) -> float:
-        """The median time of a step: up to 50 steps after two to warm up, in at most about so many seconds."""
-        times: list[float] = []
-        for number in range(52):
-            began = time.perf_counter()
-            self.step(number, 0.5)
-            times.append(time.perf_counter() - began)
-            if number >= 4 and sum(times) > most:
-                break
-        return sorted(times[2:])[len(times[2:]) // 2]
+    def seconds_a_step(self, progress: float, most: float) -> float:
+        """The median time of up to 40 steps at a point of training, after two to warm up, in at most about so many seconds."""
+        self.caution = 0.0  # nothing moves: what is timed cannot diverge
+        self._timed(0, progress)
+        first = self.processes.agreed(self._timed(1, progress))
+        count = max(3, min(40, int(most / max(first, 1e-6)) - 2))  # agreed on: every process must take as many
+        times = sorted(self._timed(2 + number, progress) for number in range(count))
+        return float(self.processes.agreed(times[len(times) // 2]))
+
+    def _timed(self, number: int, progress: float) -> float:
+        began = time.perf_counter()
+        self.step(number, progress)
+        return time.perf_counter() - began
+
+    def moments(self) -> dict[str, Tensor]:
+        """The state of the optimisers: ``phase.parameter's number.name``."""
+        return {
+            f"{phase.name}.{index}.{name}": value
+            for phase in self.phases
+            for index, parameter in enumerate(phase.parameters)
+            for name, value in self.optimisers[phase.name].state.get(parameter, {}).items()
+        }
+
+    def restore_moments(self, moments: Mapping[str, Tensor]) -> None:
+        """Copy the state of the optimisers back.
+
+        The moments get the memory layout of their parameters: the fused update goes through both as they lie in memory, and
+        from a channels-last parameter with contiguous moments it computes wrong weights without an error.
+        """
+        for phase in self.phases:
+            state = self.optimisers[phase.name].state
+            for index, parameter in enumerate(phase.parameters):
+                prefix = f"{phase.name}.{index}."
+                saved = {k.removeprefix(prefix): v for k, v in moments.items() if k.startswith(prefix)}
+                if not saved:  # its phase has not begun
+                    state.pop(parameter, None)
+                    continue
+                laid_out = {name: torch.zeros_like(parameter).copy_(saved[name]) for name in MOMENTS}
+                state[parameter] = {"step": saved["step"].to(parameter.device, copy=True), **laid_out}
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(list(values)).mean(0)
+
+
+def _elsewhere(number: int) -> Diverged:
+    return Diverged(f"The loss of another process is not finite at step {number}.", hint="its message names the cause")
 
 
 def learning_rate(recipe: Recipe, progress: float) -> float:
@@ -120,11 +213,3 @@ def learning_rate(recipe: Recipe, progress: float) -> float:
     if recipe.schedule == "constant":
         return recipe.rate
     return recipe.rate * 0.5 * (1 + math.cos(math.pi * (progress - recipe.warmup) / (1 - recipe.warmup)))
-
-
-def _diverged(what: str, phase: Phase, number: int, parts: dict[str, float]) -> Diverged:
-    return Diverged(
-        f"The {what} of phase {phase.name!r} is not finite at step {number}.",
-        got=parts,
-        hint="lower the rate (--set train.rate=…), clip gradients (--set train.clip=1), or use --precision float32",
-    )

@@ -90,6 +90,10 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
         """Move the inner model's temperatures."""
         self.model.advance(progress)
 
+    def training_state(self) -> Mapping[str, Tensor]:
+        """What the inner model carries."""
+        return self.model.training_state() if "phases" in self.learns else {}
+
     def recipe(self) -> Recipe:
         """The inner model's."""
         return self.model.recipe()  # type: ignore[no-any-return]

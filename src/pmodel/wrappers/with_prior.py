@@ -73,6 +73,16 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
         if "phases" in self.prior.learns:
             self.prior.advance(progress)
 
+    def training_state(self) -> Mapping[str, Tensor]:
+        """What both parts carry."""
+        parts = {"autoencoder": self.autoencoder, "prior": self.prior}
+        return {
+            f"{part}.{name}": tensor
+            for part, model in parts.items()
+            if "phases" in model.learns
+            for name, tensor in model.training_state().items()
+        }
+
     def phases(self) -> tuple[Phase, ...]:
         """The autoencoder's phases, then the prior's where it learns by gradients."""
         first: tuple[Phase, ...] = self.autoencoder.phases()

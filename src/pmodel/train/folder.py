@@ -1,0 +1,181 @@
+"""What a run leaves in its folder while it trains, and how a stopped run is found there again."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from .. import __version__
+from ..data import Dataset
+from ..errors import RunError
+from ..model import Model
+from ..pictures import grid, png
+from ..storage import RECORD, SCHEMA, TENSORS, read_json, write_atomic, write_json, write_tensors
+from . import events
+from .checkpoint import clear_checkpoint, write_checkpoint
+from .events import Event, Finished, Iterated, Sampled, Saved, Started, Stepped, Validated
+from .logs import open_logs
+from .loop import Training
+from .planning import Plan
+
+__all__ = ["RunFolder", "found", "new_record"]
+
+SHARE = 0.02
+"""Checkpoints come so seldom that writing them takes at most this part of the time."""
+
+
+def found(folder: Path, *, resume: bool) -> dict[str, Any] | None:
+    """The record of the run in a folder that is to be resumed, or None if a new run may begin there.
+
+    Raises:
+        RunError: if there is a run, or something else, and it is not to be resumed.
+    """
+    recorded = (folder / RECORD).exists()
+    if resume:
+        if recorded:
+            return read_json(folder / RECORD)
+        if folder.exists() and any(not path.name.startswith(f".{RECORD}.") for path in folder.iterdir()):
+            raise RunError(f"{folder} holds no run to resume.", hint="leave --resume out, and choose another --out")
+        return None  # it was stopped before it had a record: nothing had been learned
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if recorded and read_json(folder / RECORD).get("status") == "training":
+            raise RunError(
+                f"{folder} holds a run that has not finished.", hint="go on with --resume, or choose another --out"
+            )
+        what = "holds a run already" if recorded else "is not empty"
+        raise RunError(f"{folder} {what}.", hint="choose another --out, or remove it first")
+    return None
+
+
+def new_record(
+    name: str, options: Mapping[str, Any], asked: Mapping[str, Any], model: Model, data: Dataset, plan: Plan
+) -> dict[str, Any]:
+    """Everything that is known of a run before it learns."""
+    return {
+        "schema": SCHEMA,
+        "status": "training",
+        "name": name,
+        "options": dict(options),
+        "asked": dict(asked),
+        "seed": plan.seed,
+        "data": {
+            "name": data.name,
+            "source": data.source,
+            "options": dict(data.options),
+            "hash": data.hash,
+            "n": len(data.train),
+            "note": data.note,
+            "labels": list(data.label_names),
+        },
+        "plan": plan.to_json(),
+        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"pmodel": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "machine": {"system": sys.platform, "processor": platform.machine(), "device": plan.device},
+        "model": model.spec(),
+    }
+
+
+@final
+class RunFolder:
+    """The files of a run under way. Nothing in it is ever half-written.
+
+    Args:
+        folder: Where; it is made.
+        record: What is known of the run.
+        training: The run.
+        logs: The logs to keep.
+        position: Where the log of a resumed run was; None for a new run.
+        save_every: Seconds between checkpoints, at least; 0 for one after every report.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        record: dict[str, Any],
+        training: Training,
+        logs: Sequence[str],
+        position: int | None,
+        save_every: float,
+    ) -> None:
+        self.folder, self.record, self.training, self.every = folder, record, training, save_every
+        self.saved, self.cost = time.perf_counter(), 0.0
+        self.validated: Validated | None = None
+        if position is None:
+            write_json(folder / RECORD, record)
+        self.logs = open_logs(logs, folder, position, training.model.domain)
+
+    def take(self, event: Event) -> Saved | None:
+        """Write what there is to be written after an event; the event of a checkpoint, if this was the time for one."""
+        model = self.training.model
+        if isinstance(event, Sampled) and model.domain.image:
+            picture = png(grid(event.x, model.domain))
+            write_atomic(self.folder / "samples" / f"{round(1000 * event.progress):04d}.png", picture)
+        if isinstance(event, Validated) and event.best:
+            self.validated = event
+        for log in self.logs:
+            log.write(event)
+        return self.save() if self._due(event) else None
+
+    def _due(self, event: Event) -> bool:
+        """At the start, for there to be a state to go back to; then by the clock."""
+        if isinstance(event, Started):
+            return self.training.position.step + self.training.position.iteration == 0
+        if not isinstance(event, Stepped | Iterated):
+            return False
+        return time.perf_counter() - self.saved >= max(self.every, self.cost / SHARE if self.every else 0)
+
+    def save(self) -> Saved:
+        """Write a checkpoint."""
+        began = time.perf_counter()
+        length = max((log.flush() for log in self.logs), default=0)
+        write_checkpoint(self.folder, self.training.state(), length)
+        self.saved = time.perf_counter()
+        self.cost = self.saved - began
+        at = self.training.position
+        saved = Saved(at.step, at.iteration, at.seconds)
+        for log in self.logs:
+            log.write(saved)
+        return saved
+
+    def finish(self, last: Finished) -> None:
+        """Write the model and then the record that says so: a folder with such a record is whole."""
+        model, validated = self.training.model, self.validated
+        for log in self.logs:
+            log.close()
+        written = write_tensors(self.folder / TENSORS, model.state_dict())
+        result = {
+            **events.to_json(last),
+            "rescues": self.training.position.rescues,
+            "sha256": written["sha256"],
+        }
+        health = [{"step": found.step, **found.diagnosis.to_json()} for found in self.training.health]
+        best = None if validated is None else events.to_json(validated)
+        more = {"status": "finished", "result": result, "validation": best, "health": health}
+        written_at = {"written": datetime.now(UTC).isoformat(timespec="seconds")}
+        self.record = {**self.record, **more, **written_at}
+        write_json(self.folder / RECORD, self.record)
+        clear_checkpoint(self.folder)
+
+    def close(self) -> None:
+        """Close the logs of a run that did not finish."""
+        for log in self.logs:
+            log.close()
+
+    @property
+    def command(self) -> str:
+        """The command that goes on with this run."""
+        data = self.record["data"]
+        options = [f"--set=data.{name}={value}" for name, value in data["options"].items()]
+        words = ["pmodel", "fit", self.record["name"], "--data", data["source"] or "…", *options]
+        return shlex.join([*words, "--out", str(self.folder), "--resume"])

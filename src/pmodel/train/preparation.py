@@ -1,0 +1,61 @@
+"""What comes before the first step: the data in batches, what a model must know of them, and the threads of the arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..data import Dataset
+from ..errors import BadInput
+from ..model import Model
+from ..randomness import generator
+from .batches import Batches
+
+if TYPE_CHECKING:
+    from .planning import Plan
+
+__all__ = ["SUBSET", "batches_of", "prepare", "require_fit", "threads_set"]
+
+SUBSET = 20_000
+"""Data that a model is prepared and initialised on."""
+
+
+def require_fit(model: Model, data: Dataset) -> None:
+    """Refuse data that are not of the model's domain.
+
+    Raises:
+        BadInput: if they are not, or the model needs other labels than they have.
+    """
+    if model.domain != data.domain:
+        raise BadInput(f"The model is of {model.domain}, and {data.name} is not.", got=data.domain)
+    if model.given is not None and model.given != data.given:
+        raise BadInput(f"The model's condition is {model.given}, and that of {data.name} is not.", got=data.given)
+
+
+def batches_of(data: Dataset, plan: Plan, *, conditional: bool) -> Batches:
+    """The training data in the batches of a plan."""
+    device = torch.device(plan.device)
+    return Batches(data.train, data.domain, plan.recipe, plan.seed, device, conditional=conditional, shards=plan.shards)
+
+
+def prepare(model: Model, data: Dataset, batches: Batches, seed: int) -> None:
+    """Tell the model how often each label occurs, and what it must know of the data before it learns."""
+    subset = batches.subset(SUBSET, seed)
+    if model.given is not None and data.train.y is not None:
+        model.record_frequencies(data.train.y.to(batches.device, torch.int64))
+    with torch.no_grad():
+        model.prepare(subset.x, subset.given, generator(seed, "prepare", device=batches.device))
+
+
+@contextmanager
+def threads_set(count: int) -> Iterator[None]:
+    """Compute with so many threads, and with as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
