@@ -9,9 +9,9 @@ With x a datum, z its code and n samples beside n data, it looks for
 - *memorised training data*: samples that lie three times nearer to one training datum than to any other (Yoon et al. 2023),
   where held-out data do not;
 - a *saturated discriminator*: its loss stays so small that a generator learns nothing from it;
-- a loss that has *exploded*, though it is finite.
+- a loss that has *exploded*, though it is finite, and samples that have *run away* from the data.
 
-Distances are Euclidean, between standardised columns, or pictures averaged down to ``SIDE`` pixels a side.
+Samples and data are compared by their distances (``neighbours``).
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..data import Dataset, Split
-from ..domain import Discrete, Domain
+from ..domain import Discrete, Domain, Table
 from ..errors import Diverged
 from ..model import Model
 from ..randomness import generator
@@ -35,40 +34,33 @@ from .diagnosis import Diagnosis
 from .events import Stepped
 from .explanation import SMALLER_STEPS
 from .explanation import explain as explain
+from .neighbours import ERRORS, Columns, copied, differ, nearest
 
 __all__ = ["Doctor", "explain"]
 
 LEAST_STEPS = 100
 """Before so many steps a model is not judged: it is untrained. On digits the code of a healthy VAE said at most 0.007 nats a
 unit after 30 steps, and 0.1 after 60."""
-ROWS = 128
-"""Samples, and data beside them: a share of them has a standard error of at most 0.044."""
+ROWS = 256
+"""Samples, and data beside them: a share of them has a standard error of at most 0.031."""
 TRAINING_ROWS = 8192
 """Training data that samples are compared with."""
-SIDE = 8
-"""Of the pictures that distances are taken between: handwritten digits are still told apart."""
 SECONDS = 0.1
 """Sampling ends after this time, once there is a quarter of ``ROWS``: some models sample entry by entry."""
 
 SILENT = 0.01
 """Nats below which a unit of a code says nothing. Trained units of healthy VAEs on digits said 0.04 to 1.5, those of collapsed
 ones 0.0004 or less."""
-ALIKE = 0.1
-"""Samples whose mean distance is this part of the data's are one sample. It was 0.25 at least for DCGANs that went on to
-learn, and 0.00 to 0.07 for collapsed ones."""
+ALIKE = 0.08
+"""Samples whose mean distance is this part of the data's are one sample. It was 0.12 at least in DCGANs that went on to
+learn, and 0.00 to 0.07 in collapsed ones."""
 RAN_AWAY = 100.0
 """Samples whose median distance is this many times the data's have nothing to do with them."""
-CROWDED = 0.05
-"""Samples whose nearest neighbours are this part as far away as the data's come from a few points. It was 0.14 at least for
-DCGANs that went on to learn, and 0.000 for collapsed ones."""
-TOLD_APART = 0.65
-"""The share of samples and data whose nearest neighbour is of their own kind, from which on the kinds differ: it is 0.5 for one
-distribution, with a standard error of 0.03 at twice ``ROWS``."""
+CROWDED = 0.02
+"""Samples whose nearest neighbours are this part as far away as the data's come from a few points. It was 0.05 at least in
+DCGANs that went on to learn, and 0.000 in collapsed ones."""
 COPIED = 0.2
 """The share of copies among samples, beyond that among held-out data, which is memorising."""
-
-FARTHEST = 1e9
-"""Standard deviations at which a coordinate is cut off, so that squares of distances stay finite."""
 
 WINDOW = 10
 """Loss reports, of about 200 in a run, over which a discriminator must be saturated."""
@@ -99,10 +91,11 @@ class Doctor:
         self.saturated: dict[str, Diagnosis] = {}
         train = _drawn(data.train, TRAINING_ROWS, generator(seed, "doctor", "train"))
         held_out = _drawn(data.valid, ROWS, generator(seed, "doctor", "valid"))
-        self.columns = _Columns(data.domain, train.x)
+        self.columns = Columns(data.domain, train.x)
         self.train = self.columns(train.x)
         self.share = len(self.train) / max(1, len(data.train))
-        self.held_out = None if data.valid is data.train else self.columns(held_out.x)
+        self.fresh = 0 if data.valid is data.train else len(held_out)
+        self.usual = copied(self.columns(held_out.x), self.train) if self.fresh else 0.0
         self.x, self.given = _whole(train, data.domain)
         self.given = None if model.given is None else self.given
 
@@ -124,7 +117,10 @@ class Doctor:
         learns = self.model.learns
         if "phases" in learns and self.step < LEAST_STEPS:
             return []
-        samples = self._samples() if self.model.can("sample") and len(self.train) > 1 else None
+        x = self._samples() if self.model.can("sample") and len(self.train) > 1 else None
+        if x is not None and (broken := self._broken(x)):
+            return [broken]
+        samples = None if x is None else self.columns(x)
         found = [self._silent_code(samples)]
         if samples is not None:
             found += [self._runaway(samples), self._collapse(samples), self._memory(samples)]
@@ -160,11 +156,11 @@ class Doctor:
         )
 
     def _samples(self) -> Tensor:
-        """Columns of samples from the same noise each time, ``(n, D)``."""
+        """Samples from the same noise each time, ``(n, *shape)``."""
         noise = generator(self.seed, "doctor", "samples", device=self.model.device)
         began, parts = time.perf_counter(), list[Tensor]()
         while len(parts) < 4 and (not parts or time.perf_counter() - began < SECONDS):
-            parts.append(self.columns(self.model.sample(ROWS // 4, generator=noise).cpu()))
+            parts.append(self.model.sample(ROWS // 4, generator=noise))
         return torch.cat(parts)
 
     def _silent_code(self, samples: Tensor | None) -> Diagnosis | None:
@@ -176,20 +172,24 @@ class Doctor:
         nats = 0.5 * torch.where(said > 0, said / noise, 0.0).log1p()
         if not float(nats.max()) < SILENT:
             return None
-        told = 1.0 if samples is None else _told_apart(samples, self.train)
+        different = samples is None or differ(samples, self.train)
         units = f"none of the {len(nats)} units of the code says" if len(nats) > 1 else "the code does not say"
-        follows = (
-            "its samples differ from data"
-            if told > TOLD_APART
-            else "its samples look like data, which may need no code"
-        )
+        follows = "its samples differ from data" if different else "its samples look like data: they may need no code"
         return Diagnosis(
             "posterior collapse",
             f"{units.capitalize()} more than {float(nats.max()):.2g} nats of the datum, and {follows}.",
             "lower the weight of the KL (--set beta=1 or less), warm it up for longer (--set warmup=0.5), weaken the decoder, "
             "lower the learning rate, or train for longer",
-            fatal=told > TOLD_APART,
+            fatal=different,
         )
+
+    def _broken(self, x: Tensor) -> Diagnosis | None:
+        bad = x.isinf() if isinstance(self.model.domain, Table) else ~x.isfinite()  # a table's NaN is a missing value
+        rows = int(bad.flatten(1).any(1).sum())
+        if not rows:
+            return None
+        words = f"{rows} of {len(x)} samples hold values that are not finite."
+        return Diagnosis("runaway samples", words, SMALLER_STEPS, fatal=True)
 
     def _runaway(self, samples: Tensor) -> Diagnosis | None:
         n = min(len(samples), len(self.train))
@@ -207,7 +207,7 @@ class Doctor:
         n = min(len(samples), len(self.train))
         distances = torch.cdist(samples[:n], samples[:n]), torch.cdist(self.train[:n], self.train[:n])
         spread, real_spread = (float(d.mean()) for d in distances)
-        near, real_near = (float(_nearest(d).median()) for d in distances)
+        near, real_near = (float(nearest(d).median()) for d in distances)
         if spread < ALIKE * real_spread:
             return Diagnosis(
                 "collapsed generator",
@@ -225,46 +225,20 @@ class Doctor:
         return None
 
     def _memory(self, samples: Tensor) -> Diagnosis | None:
-        if self.held_out is None or len(self.train) < 3:
+        if not self.fresh:
             return None
-        copied, usual = _copied(samples, self.train), _copied(self.held_out, self.train)
-        chance = max(usual, 1 / len(self.held_out))
-        error = math.sqrt(chance * (1 - chance) * (1 / len(samples) + 1 / len(self.held_out)))
-        if not copied - usual > max(COPIED * self.share, 4 * error):
+        share = copied(samples, self.train)
+        chance = max(self.usual, 1 / self.fresh)
+        error = math.sqrt(chance * (1 - chance) * (1 / len(samples) + 1 / self.fresh))
+        if not share - self.usual > max(COPIED * self.share, ERRORS * error):
             return None
         of = "" if self.share == 1 else f" (of {len(self.train)} that were looked at)"
         return Diagnosis(
             "memorised training data",
-            f"{copied:.0%} of the samples are three times nearer to one training datum{of} than to any other; of held-out data "
-            f"{usual:.0%} are.",
+            f"{share:.0%} of the samples are three times nearer to one training datum{of} than to any other; of held-out data "
+            f"{self.usual:.0%} are.",
             "take a smaller model or fewer steps, more data, or augmentation",
         )
-
-
-@final
-class _Columns:
-    """Data as rows of standardised numbers, ``(N, *shape) -> (N, D)`` float32; what is missing is the mean.
-
-    Pictures have one scale for all pixels: the border, where nothing ever happens, would be blown up otherwise.
-    """
-
-    def __init__(self, domain: Domain, train: Tensor) -> None:
-        self.image = domain.image
-        rows = self._rows(train).double()
-        self.loc = torch.nan_to_num(rows.nanmean(0))
-        variance = (rows - self.loc).square()
-        scale = torch.nan_to_num(variance.nanmean() if self.image else variance.nanmean(0)).sqrt()
-        self.scale = torch.where(scale > 0, scale, 1.0)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        rows = (self._rows(x) - self.loc) / self.scale
-        return rows.nan_to_num(0.0).clamp(-FARTHEST, FARTHEST).float()
-
-    def _rows(self, x: Tensor) -> Tensor:
-        if not self.image:
-            return x.double().flatten(1)
-        height, width = (min(SIDE, side) for side in x.shape[2:])
-        return F.adaptive_avg_pool2d(x.float(), (height, width)).flatten(1)
 
 
 def _drawn(split: Split, most: int, noise: torch.Generator) -> Split:
@@ -282,22 +256,3 @@ def _critics(losses: Mapping[str, float]) -> list[str]:
     """The phases of discriminators: those that report their mean verdicts on data and on samples."""
     phases = dict.fromkeys(name.rpartition(".")[0] for name in losses)
     return [phase for phase in phases if {f"{phase}.real", f"{phase}.fake", f"{phase}.loss"} <= losses.keys()]
-
-
-def _nearest(distances: Tensor) -> Tensor:
-    """The distance of each point to the nearest other one."""
-    return distances.clone().fill_diagonal_(math.inf).min(1).values
-
-
-def _told_apart(samples: Tensor, data: Tensor) -> float:
-    """The share of points whose nearest other one is of their own kind (Schilling 1986): 0.5 where the kinds do not differ."""
-    n = min(len(samples), len(data))
-    points, kind = torch.cat([samples[:n], data[:n]]), torch.arange(2 * n) < n
-    nearest = torch.cdist(points, points).fill_diagonal_(math.inf).argmin(1)
-    return float((kind[nearest] == kind).double().mean())
-
-
-def _copied(points: Tensor, train: Tensor) -> float:
-    """The share of points that lie three times nearer to one training datum than to any other."""
-    first, second = torch.cdist(points, train).topk(2, largest=False).values.unbind(1)
-    return float((3 * first < second).double().mean())
