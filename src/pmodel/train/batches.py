@@ -87,9 +87,10 @@ class Batches:
 
     def blocks(self, first: int = 0, stride: int = 1) -> Iterator[tuple[int, Batch]]:
         """All data once, in order, in numbered blocks as large as memory comfortably allows; or every stride-th of them."""
-        rows = max(1, BLOCK // self.domain.entries)
-        for number in range(first, -(-len(self.x) // rows), stride):
-            part = slice(number * rows, (number + 1) * rows)
+        n, rows = len(self.x), max(1, BLOCK // self.domain.entries)
+        count = max(self.shards, -(-n // rows))  # at least one for each process
+        for number in range(first, count, stride):
+            part = slice(number * n // count, (number + 1) * n // count)
             yield number, self._batch(self.x[part], None if self.y is None else self.y[part])
 
     def subset(self, most: int, seed: int) -> Batch:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data import Dataset
-from ..errors import Diverged, NotSupported
+from ..errors import BadInput, Diverged, NotSupported
 from ..model import Model
 from ..randomness import derive, generator
 from .doctor import Doctor
@@ -71,10 +71,15 @@ class Training:
 
     def __init__(self, model: Model, data: Dataset, plan: Plan, processes: Processes = ALONE) -> None:
         require_fit(model, data)
+        if plan.shards % processes.world:
+            raise BadInput(
+                f"This run has {plan.shards} shards, which {processes.world} processes cannot share out equally.",
+                hint=f"start as many processes as divide {plan.shards}",
+            )
         self.model: Any = model.to(plan.device)
         self.data, self.plan, self.processes = data, plan, processes
         self.position = Position()
-        self.halted = False
+        self.asked = self.halted = False
         self.health: list[Diagnosed] = []
         self.batches = batches_of(data, plan, conditional=model.given is not None)
         self.best: dict[str, Tensor] = {}
@@ -95,7 +100,8 @@ class Training:
 
     def halt(self) -> None:
         """End after the step, or within the pass, that is under way, without a ``Finished``."""
-        self.halted = True
+        self.asked = True
+        self.halted = self.halted or self.processes.world == 1  # several processes agree on it, or they would part
 
     def state(self) -> State:
         """The whole state, after an event."""
@@ -185,7 +191,7 @@ class Training:
         budget = self.plan.budget
         over = budget is not None and self.position.seconds > PATIENCE * budget
         if self.processes.world > 1:
-            flags = torch.tensor([float(over), float(self.halted)])
+            flags = torch.tensor([float(over), float(self.asked)])
             self.processes.sum_([flags])
             over, self.halted = bool(flags[0]), bool(flags[1])
         return over
@@ -312,7 +318,7 @@ class Training:
         elif self.processes.any(late):
             at.reason, at.over = "cut by the clock", True
         at.previous = mean if mean is not None else at.previous
-        self.halted = self.processes.any(self.halted)
+        self.halted = self.processes.any(self.asked)
 
     def _sums(self, iteration: int) -> Mapping[str, Tensor] | None:
         """The statistics of all data; None if the run was told to stop.
