@@ -12,8 +12,14 @@ import time
 from pathlib import Path
 
 import torch
+from reference_models import Pair
 
+import pmodel
 from pmodel.cli.failures import guarded
+from pmodel.randomness import forked
+from pmodel.storage import digest
+from pmodel.train import plan
+from pmodel.train.loop import Training
 from pmodel.train.processes import joined
 
 
@@ -84,6 +90,37 @@ def silent(folder):
         if group.rank == 1:
             time.sleep(60)
         group.agreed(None)
+
+
+FITS = {
+    "mixture": {"data": "digits", "components": 5, "steps": 8},
+    "vae": {"data": "digits", "size": "tiny", "steps": 20, "settings": {"batch": 64, "ema": 0.0}},
+    "dcgan": {"data": "digits", "size": "tiny", "steps": 20, "settings": {"batch": 64, "ema": 0.0}},
+}
+"""What is fitted by several processes, and by one: expectation maximisation, one phase, two phases."""
+
+
+def fits(folder):
+    """The hash of each model as this process has it at the end; process 0 leaves its run behind."""
+    return {name: digest(pmodel.fit(name, **given, out=folder / name)) for name, given in FITS.items()}
+
+
+def pair(processes, shards, steps=20):
+    """A game between two players with batch norm, whose running statistics move too."""
+    data = pmodel.load_data("moons")
+    with forked(0, "pair"):
+        model = Pair(data.domain)
+    settings = {"batch": 64, "ema": 0.0, "select": "last"}
+    course = plan(model, data, steps=steps, settings=settings, shards=shards, processes=processes)
+    for _ in Training(model, data, course, processes):
+        pass
+    return model
+
+
+def normed(folder):
+    """The weights and the running statistics of the game as this process has it at the end."""
+    with joined("cpu") as processes:
+        return {name: tensor.tolist() for name, tensor in pair(processes, shards=2).state_dict().items()}
 
 
 if __name__ == "__main__":

@@ -409,11 +409,12 @@ def weights_are_the_average():
     x = torch.randint(2, (200, 2), generator=generator(0))
     data = Dataset("bits", Discrete((2,), 2), Split(x), Split(x), Split(x))
     model, decay = Chain(data.domain), 0.9
+    settings = {"ema": decay, "rate": 0.1, "schedule": "constant", "select": "last"}
     average, updates = None, 0
     for event in train(
         model,
         data,
-        plan(model, data, steps=40, settings={"ema": decay, "rate": 0.1, "schedule": "constant"}, precision="float32"),
+        plan(model, data, steps=40, settings=settings, precision="float32"),
     ):
         raw = model.bias.detach().clone()
         if isinstance(event, Started):

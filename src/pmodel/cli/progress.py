@@ -1,79 +1,63 @@
-"""The progress of training on a terminal: how far, how long still, how fast, and the losses."""
+"""The progress of training on a terminal: it is there while training goes on, and leaves nothing behind."""
 
 from __future__ import annotations
 
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, final
 
-from .console import console, plain
+from .console import console
+from .course import Course
 
 if TYPE_CHECKING:
-    from rich import progress as rich
+    from rich.live import Live
 
-    from ..train import Event, Iterated, Stepped
+    from ..domain import Domain
+    from ..train import Event
 
-__all__ = ["Progress", "told"]
+__all__ = ["Progress"]
 
-
-def told(event: Stepped | Iterated) -> str:
-    """Speed and losses, in a few words."""
-    speed = f"{event.images / event.seconds:,.0f}/s" if event.seconds else ""
-    from ..train import Stepped
-
-    if isinstance(event, Stepped):
-        losses = [f"{name.rpartition('.')[2]} {value:.4g}" for name, value in event.losses.items()]
-    else:
-        losses = [] if event.log_prob is None else [f"log p {event.log_prob:.5g}"]
-    return "  ".join([speed, *losses])
+LOOKS = 2
+"""A second: one takes a few thousandths of a second."""
 
 
 @final
 class Progress:
-    """A bar that follows the events of a run; nothing where stderr is not a terminal.
+    """A view that follows the events of a run; nothing where stderr is not a terminal.
 
     Args:
         title: What is being trained.
+        domain: Of the data, to show samples.
     """
 
-    def __init__(self, title: str) -> None:
-        self.title = plain(title)
-        self._bar: rich.Progress | None = None
+    def __init__(self, title: str, domain: Domain | None = None) -> None:
+        self.title = title
+        self.domain = domain
+        self.course = Course()
+        self._live: Live | None = None
 
     def __enter__(self) -> Self:
-        if console().is_terminal:
-            self._bar = _bar()
-            self._task = self._bar.add_task(self.title, total=None, told="planning")
-            self._bar.start()
+        if console().is_terminal and not console().is_dumb_terminal:
+            from rich.live import Live
+
+            from .view import View
+
+            view = View(self.title, self.course, console(), self.domain)
+            self._live = Live(
+                get_renderable=view,
+                console=console(),
+                refresh_per_second=LOOKS,
+                transient=True,
+                redirect_stdout=False,
+                vertical_overflow="crop",
+            )
+            self._live.start(refresh=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def show(self, event: Event) -> None:
-        """Move the bar."""
-        if self._bar is None:
-            return
-        from ..train import Finished, Iterated, Started, Stepped
-
-        if isinstance(event, Started):
-            self._bar.reset(self._task, total=event.steps or event.iterations, told="")
-        elif isinstance(event, Stepped):
-            self._bar.update(self._task, completed=event.step, total=event.steps, told=told(event))
-        elif isinstance(event, Iterated):
-            self._bar.update(self._task, completed=event.iteration, total=event.iterations, told=told(event))
-        elif isinstance(event, Finished):
-            self._bar.update(self._task, total=1, completed=1)
-
-
-def _bar() -> rich.Progress:
-    from rich import progress as rich
-
-    columns = (
-        rich.TextColumn("{task.description}", markup=False),
-        rich.BarColumn(),
-        rich.TaskProgressColumn(),
-        rich.TimeRemainingColumn(),
-        rich.TextColumn("{task.fields[told]}", markup=False),
-    )
-    return rich.Progress(*columns, console=console(), transient=True)
+        """Take the next event; the view shows it when it looks next."""
+        if self._live is not None:
+            self.course.tell(event)

@@ -21,8 +21,8 @@ from .loop import Training as Training
 from .loop import train as train
 from .planning import Plan as Plan
 from .planning import plan as plan
-from .replay import Replay as Replay
-from .replay import replay as replay
+from .repetition import Replay as Replay
+from .repetition import replay as replay
 from .run import fit as fit
 
 __all__ = [

@@ -105,6 +105,8 @@ class Doctor:
         Raises:
             Diverged: if a loss has exploded.
         """
+        if event.step <= self.step:  # the run went back to an earlier state
+            self.recent.clear()
         self.step = event.step
         self.recent.append(event.losses)
         self._refuse_exploded()

@@ -62,7 +62,8 @@ def planned(model: Model, data: Dataset, seed: int, budget: float | None) -> tup
         seed: Of the choice.
         budget: Of the run: validation takes at most its share of it.
     """
-    if not model.can("score") or data.valid is data.train or data.valid is data.test or not len(data.valid):
+    own = data.valid.x is not data.train.x and data.valid.x is not data.test.x
+    if not model.can("score") or not own or not len(data.valid):
         return 0, 0, 0.0
     conditional = model.given is not None
     Validation(data, 2, seed, conditional=conditional).score(model)  # the first call is slower
