@@ -114,18 +114,21 @@ class Stepper:
             yield 0
             return
         buffers = list(self.model.buffers())
-        before = [(b.clone(), b._version) for b in buffers]
-        sums: dict[int, Tensor] = {}
+        before = [buffer.clone() for buffer in buffers]
+        sums = [torch.zeros_like(buffer, dtype=torch.float64) for buffer in buffers]
+        moved = torch.zeros(len(buffers))
         for shard in self.shards:
-            versions = [b._version for b in buffers]
             yield shard
-            for index, (buffer, version) in enumerate(zip(buffers, versions, strict=True)):
-                if buffer._version != version:
-                    sums[index] = sums.get(index, 0) + buffer.double()
-                    buffer.copy_(before[index][0])
-        self.processes.sum_(list(sums.values()))
-        for index, total in sums.items():
-            buffers[index].copy_(total / self.batches.shards)
+            for index, (buffer, start) in enumerate(zip(buffers, before, strict=True)):
+                sums[index] += buffer
+                if not torch.equal(buffer, start):  # batch norm moves its statistics without a trace in their version
+                    moved[index] = 1
+                    buffer.copy_(start)
+        self.processes.sum_([moved])
+        chosen = moved.nonzero()[:, 0].tolist()
+        self.processes.sum_([sums[index] for index in chosen])
+        for index in chosen:
+            buffers[index].copy_(sums[index] / self.batches.shards)
 
     def _loss(self, phase: Phase, batch: Batch, number: int, repeat: int, shard: int) -> Loss:
         device = batch.x.device
