@@ -118,8 +118,8 @@ class Ours:
             "vae", data.domain, architecture="conv", latent=LATENT, channels=32, layers=0, warmup=0.0
         )
         recipe = Recipe(batch=BATCH, rate=1e-3, schedule="constant", warmup=0.0, ema=0.0)
-        batches = Batches(data.train, data.domain, BATCH, 0, torch.device("cpu"), conditional=False)
-        arithmetic = fastest(copy.deepcopy(self.model), batches, recipe, 0)
+        batches = Batches(data.train, data.domain, recipe, 0, torch.device("cpu"), conditional=False)
+        arithmetic = fastest(lambda tried: Stepper(copy.deepcopy(self.model), batches, recipe, 0, tried))
         self.arithmetic = f"{arithmetic.precision}, {arithmetic.layout}"
         self.stepper = Stepper(self.model, batches, recipe, 0, arithmetic)
         self.steps = 0

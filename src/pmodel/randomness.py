@@ -54,7 +54,14 @@ def forked(seed: int, *purpose: int | str) -> Iterator[None]:
 
     For code that can only draw globally: layer initialisation and dropout.
     """
-    devices = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(derive(seed, *purpose))
+    default, gpus = torch.default_generator, torch.cuda.is_initialized()
+    before, on_gpus = default.get_state(), torch.cuda.get_rng_state_all() if gpus else []
+    default.manual_seed(derive(seed, *purpose))
+    if gpus:
+        torch.cuda.manual_seed_all(derive(seed, *purpose))
+    try:
         yield
+    finally:
+        default.set_state(before)
+        if gpus:
+            torch.cuda.set_rng_state_all(on_gpus)

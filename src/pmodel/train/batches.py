@@ -73,8 +73,8 @@ class Batches:
 
     def _drawn(self, rows: Tensor, number: int, shard: int) -> Tensor:
         if self.intensities is None:
-            return self.x[rows]
-        return binarised(self.intensities[rows], generator(self.seed, "binarise", number, shard))
+            return _chosen(self.x, rows)
+        return binarised(_chosen(self.intensities, rows), generator(self.seed, "binarise", number, shard))
 
     def _rows(self, number: int) -> Tensor:
         """The positions of a batch's data."""
@@ -104,3 +104,8 @@ class Batches:
         observed = ~x.isnan() if isinstance(self.domain, Table) and self.domain.missing else None
         given = None if y is None else y.to(self.device, torch.int64)
         return Batch(x, given, None if observed is None or bool(observed.all()) else observed)
+
+
+def _chosen(x: Tensor, rows: Tensor) -> Tensor:
+    """``x[rows]``, several times faster where ``x`` is a tensor."""
+    return x.index_select(0, rows.to(x.device)) if isinstance(x, Tensor) else x[rows]
