@@ -59,6 +59,8 @@ RAN_AWAY = 100.0
 CROWDED = 0.02
 """Samples whose nearest neighbours are this part as far away as the data's come from a few points. It was 0.05 at least in
 DCGANs that went on to learn, and 0.000 in collapsed ones."""
+FEW = 0.04
+"""The share of samples that differ, up to which a model with collapsed modes is of no use: 10 of 256."""
 COPIED = 0.2
 """The share of copies among samples, beyond that among held-out data, which is memorising."""
 
@@ -125,7 +127,9 @@ class Doctor:
         samples = None if x is None else self.columns(x)
         found = [self._silent_code(samples)]
         if samples is not None:
-            found += [self._runaway(samples), self._collapse(samples), self._memory(samples)]
+            collapse, memory = self._collapse(samples), self._memory(samples)
+            crowded = collapse is not None and not collapse.fatal
+            found += [self._runaway(samples), None if crowded and memory else collapse, memory]  # copies coincide
         verdicts = [verdict for verdict in found if verdict is not None] + list(self.saturated.values())
         return sorted(verdicts, key=lambda verdict: not verdict.fatal)
 
@@ -217,14 +221,16 @@ class Doctor:
                 "lower the learning rate (--set train.rate=…), penalise the discriminator's gradient, or take another seed",
                 fatal=True,
             )
-        if near < CROWDED * real_near:
-            return Diagnosis(
-                "mode collapse",
-                f"{n} samples crowd at a few points: the median distance to the nearest other is {near / real_near:.2g} "
-                "of that between data.",
-                "lower the learning rate (--set train.rate=…), penalise the discriminator's gradient, or enlarge the batch",
-            )
-        return None
+        if near >= CROWDED * real_near:  # and where data coincide too
+            return None
+        distinct = n - int((distances[0] < CROWDED * real_near).tril(-1).any(1).sum())
+        return Diagnosis(
+            "mode collapse",
+            f"{n} samples are about {distinct} different ones: the median distance to the nearest other is "
+            f"{near / real_near:.2g} of that between data.",
+            "lower the learning rate (--set train.rate=…), penalise the discriminator's gradient, or enlarge the batch",
+            fatal=distinct <= FEW * n,
+        )
 
     def _memory(self, samples: Tensor) -> Diagnosis | None:
         if not self.fresh:
