@@ -120,7 +120,7 @@ class Training:
             yield from self._events()
 
     def _events(self) -> Iterator[Event]:
-        at, plan = self.position, self.plan
+        plan, at = self.plan, self.position
         self._began = time.perf_counter() - at.seconds
         if at.stage == "prepare":
             if not plan.warm:
@@ -130,14 +130,15 @@ class Training:
         else:
             yield Resumed(at.step, at.iteration, at.seconds)
         yield Started(plan.steps, plan.iterations)
-        if at.stage == "descend":
+        if self.position.stage == "descend":
             yield from self._descend()
-        if at.stage == "maximise" and not self.halted:
+        if self.position.stage == "maximise" and not self.halted:
             yield from self._maximise()
         if self.halted:
             return
         self.model.eval()
         yield from self._shown(1.0)
+        at = self.position  # a rescue has put another in its place
         yield Finished(at.reason, at.step, at.iteration, at.images, at.seconds)
 
     def _descend(self) -> Iterator[Event]:
