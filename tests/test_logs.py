@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import sys
 import typing
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import torch
 
 from pmodel.domain import Discrete
 from pmodel.errors import NotSupported, RunError, UnknownName
-from pmodel.train import events
+from pmodel.train import events, logs
 from pmodel.train.diagnosis import Diagnosis
 from pmodel.train.logs import LOGS, SCHEMA, JsonLines, TensorBoard, open_logs
 
@@ -166,7 +165,7 @@ class TestTensorBoard:
         assert numbers(found, "loss/fit.loss") == [(1, 2.5), (2, 1.0)]
 
     def test_without_the_package_it_says_how_to_get_it(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        monkeypatch.setattr(logs, "find_spec", lambda name: None)
         with pytest.raises(NotSupported, match=re.escape('pip install "pmodel[tensorboard]"')):
             open_logs(["jsonl", "tensorboard"], tmp_path / "run")
         assert not (tmp_path / "run").exists()

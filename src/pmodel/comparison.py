@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +19,9 @@ from typing import Any, Literal, final
 from . import __version__, catalogue
 from .construction import options_of
 from .data import Dataset, load_data
-from .errors import BadInput, PmodelError, RangeError, RunError, unknown
+from .errors import BadInput, LostProcess, NotSupported, PmodelError, RangeError, RunError, Stopped, unknown
 from .evaluation import Bench, Evaluation, read_evaluation
-from .settings import parse_settings
+from .settings import parse_settings, spelt
 from .storage import RECORD, load, read_json, write_json
 from .train import Event, fit
 
@@ -94,14 +95,8 @@ class Entry:
     @property
     def label(self) -> str:
         """The entry as it is written on the command line."""
-        written = ",".join(f"{name}={_written(value)}" for name, value in self.spelling.items())
+        written = ",".join(f"{name}={spelt(value)}" for name, value in self.spelling.items())
         return f"{self.name}:{written}" if written else self.name
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(map(_written, value)) + ("," if len(value) == 1 else "")
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 @final
@@ -159,6 +154,11 @@ class Job:
     folder: Path
     specification: dict[str, Any]
 
+    @property
+    def partial(self) -> Path:
+        """Where it is until it is whole: the specification, and the run in a folder of its own."""
+        return self.folder.with_name(f".{self.folder.name}.partial")
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -195,7 +195,8 @@ def compare(
         models: Names of the catalogue, each with its own options if any: ``"vae:latent=2,train.batch=64"``, or a pair of
             name and options.
         data: A data set, or what ``load_data`` takes.
-        out: The folder of the comparison. An interrupted one goes on when it is asked for again.
+        out: The folder of the comparison. An interrupted one goes on when it is asked for again, and so does the run that
+            was being trained, to the same bits.
         budget: Seconds of training for each run.
         steps: Steps of training for each run, instead.
         size: ``tiny``, ``small`` or ``base``.
@@ -213,7 +214,13 @@ def compare(
         UnknownName: if a model or an option does not exist.
         BadInput: if a setting is out of range, or two models are the same.
         RunError: if the folder holds runs of another comparison.
+        Stopped: if a signal ended it; everything is saved.
+        NotSupported: if it is one of several processes.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise NotSupported(
+            "A comparison runs in one process.", hint="fit each model under torchrun, and evaluate the runs"
+        )
     tell = on_progress or (lambda progress: None)
     dataset = data if isinstance(data, Dataset) else load_data(data)
     out = Path(out)
@@ -277,17 +284,21 @@ def _safe(label: str) -> str:
 
 
 def _require_same(job: Job) -> None:
-    """A run that is there must be the one that is asked for: it is never replaced."""
-    if not job.folder.exists():
+    """A run that is there, whole or in part, must be the one that is asked for: it is never replaced."""
+    if job.folder.exists():
+        folder = job.folder
+    elif (job.partial / "run" / RECORD).exists():
+        folder = job.partial
+    else:
         return
-    found = read_json(job.folder / SPECIFICATION)
+    found = read_json(folder / SPECIFICATION)
     odd = [name for name in {**found, **job.specification} if found.get(name) != job.specification.get(name)]
     if odd:
         name = odd[0]
         raise RunError(
-            f"{job.folder} is a run of another comparison: its {name} differs.",
+            f"{folder} is a run of another comparison: its {name} differs.",
             got=f"{found.get(name)}, asked for {job.specification.get(name)}",
-            hint="choose another folder for this comparison",
+            hint="choose another folder for this comparison, or remove this one",
         )
 
 
@@ -306,8 +317,8 @@ def _outcome(job: Job, data: Dataset, bench: Bench, tell: Callable[..., None]) -
         else:
             _fit(job, data, tell)
         evaluation = _evaluated(job, bench, tell)
-    except KeyboardInterrupt:
-        raise
+    except Stopped as stop:
+        raise Stopped(stop.problem, hint="make the same comparison again, in the same folder, and it goes on") from stop
     except Exception as error:  # one model's failure, of any kind, must not cost the others
         words = error.problem if isinstance(error, PmodelError) else f"{type(error).__name__}: {error}"
         if isinstance(error, PmodelError) and error.got is not None:
@@ -319,15 +330,15 @@ def _outcome(job: Job, data: Dataset, bench: Bench, tell: Callable[..., None]) -
 
 
 def _fit(job: Job, data: Dataset, tell: Callable[..., None]) -> None:
-    """Fit into a folder beside, and move it in place when it is whole."""
+    """Fit into a folder beside, and move the run in place when it is whole; one that was interrupted goes on."""
     entry, asked = job.entry, job.specification
-    partial = job.folder.with_name(f".{job.folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    write_json(job.partial / SPECIFICATION, asked)
+    run = job.partial / "run"
     try:
         fit(
             entry.name,
             data,
-            out=partial,
+            out=run,
             steps=asked["steps"],
             budget=asked["budget"],
             size=asked["size"],
@@ -336,13 +347,20 @@ def _fit(job: Job, data: Dataset, tell: Callable[..., None]) -> None:
             settings=entry.settings,
             precision=asked["precision"],
             device=asked["device"],
+            resume=True,
             on_event=lambda event: tell("fit", event=event),
             **entry.options,
         )
-        write_json(partial / SPECIFICATION, asked)
-        partial.rename(job.folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    except (Stopped, LostProcess, RunError):  # what has been learned so far is still good
+        if not (run / RECORD).exists():
+            shutil.rmtree(job.partial, ignore_errors=True)
+        raise
+    except Exception:
+        shutil.rmtree(job.partial, ignore_errors=True)
+        raise
+    write_json(run / SPECIFICATION, asked)
+    run.rename(job.folder)
+    shutil.rmtree(job.partial, ignore_errors=True)
 
 
 def _evaluated(job: Job, bench: Bench, tell: Callable[..., None]) -> Evaluation:

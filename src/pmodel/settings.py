@@ -14,6 +14,7 @@ written                       read as
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import types
@@ -24,7 +25,16 @@ from typing import Any, Literal, final
 
 from .errors import BadInput, unknown
 
-__all__ = ["Settings", "parse_duration", "parse_settings", "parse_value", "type_words", "typed"]
+__all__ = [
+    "Settings",
+    "parse_duration",
+    "parse_settings",
+    "parse_value",
+    "spelt",
+    "spelt_settings",
+    "type_words",
+    "typed",
+]
 
 INTEGER = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 FLOAT = re.compile(r"[+-]?(\d{1,30}\.\d{0,30}|\.\d{1,30}|\d{1,30})([eE][+-]?\d{1,3})?", re.ASCII)
@@ -59,6 +69,29 @@ def parse_value(text: str) -> Any:
     text = text.strip()
     items = _items(text)
     return _scalar(text) if items is None else [_scalar(item) for item in items]
+
+
+def spelt(value: Any) -> str:
+    """The text that ``parse_value`` reads as this value."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(spelt, value)) + ("," if len(value) == 1 else "")
+    if not isinstance(value, str):
+        return json.dumps(value)
+    try:
+        plain = parse_value(value) == value
+    except BadInput:
+        plain = False
+    quote = "'" if '"' in value else '"'
+    return value if plain else f"{quote}{value}{quote}"
+
+
+def spelt_settings(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The words of a command line that set these: ``--set data.size=32`` for ``{"size": 32}`` under ``data.``."""
+    words: list[str] = []
+    for name, value in settings.items():
+        inner = isinstance(value, Mapping)
+        words += spelt_settings(value, f"{prefix}{name}.") if inner else ["--set", f"{prefix}{name}={spelt(value)}"]
+    return words
 
 
 def _items(text: str) -> list[str] | None:

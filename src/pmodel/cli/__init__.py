@@ -1,4 +1,4 @@
-"""The command line: ``pmodel models | data | fit | sample | score | evaluate | compare | show | check``.
+"""The command line: ``pmodel models | data | fit | sample | score | evaluate | compare | show | replay | check``.
 
 What a program reads is JSON on stdout, and only with ``--json``; what a person reads goes to stderr. The exit code is 0 when
 the work is done, 2 when the command line cannot be right (an unknown name, an impossible value), 1 when the work failed (data

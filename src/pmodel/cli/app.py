@@ -37,11 +37,13 @@ COMMANDS: Final[tuple[tuple[str, str, str, tuple[str, ...]], ...]] = (
     (
         "fit",
         "fitting",
-        "Fit a model to data and leave a run folder behind. Without --steps or --budget the model's own recipe decides.",
+        "Fit a model to data and leave a run folder behind. Without --steps or --budget the model's own recipe decides."
+        " Ctrl-C saves, and --resume goes on. Over several processes: torchrun --nproc-per-node 2 -m pmodel fit …",
         (
             "pmodel fit mixture --data digits --set components=20",
             "pmodel fit vae --data mnist:3 --budget 2m --set train.batch=256 --out runs/threes",
             "pmodel fit gaussian --data iris.csv --set data.label=species --set conditional=true",
+            "pmodel fit vae --data mnist:3 --out runs/threes --resume",
         ),
     ),
     (
@@ -75,6 +77,12 @@ COMMANDS: Final[tuple[tuple[str, str, str, tuple[str, ...]], ...]] = (
         ),
     ),
     ("show", "showing", "A run at a glance.", ("pmodel show runs/threes",)),
+    (
+        "replay",
+        "replaying",
+        "Train a finished run once more by its record, and say whether the same bits come out: exit code 0 if so, else 1.",
+        ("pmodel replay runs/threes", "pmodel replay runs/threes --json"),
+    ),
     (
         "check",
         "checking",

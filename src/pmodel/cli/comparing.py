@@ -18,6 +18,7 @@ from .progress import Progress
 if TYPE_CHECKING:
     from ..comparison import Entry
     from ..comparison import Progress as Where
+    from ..domain import Domain
 
 __all__ = ["compare"]
 
@@ -57,7 +58,7 @@ def compare(
 
     entries = [_checked(comparison.Entry.of(model)) for model in models]
     dataset = load(data, **reading)
-    with _Told() as told:
+    with _Told(dataset.domain) as told:
         result = comparison.compare(
             entries,
             dataset,
@@ -96,9 +97,14 @@ def _checked(entry: Entry) -> tuple[str, dict[str, Any]]:
 
 @final
 class _Told:
-    """A bar for the run that is being trained, and a line for each that is done."""
+    """A view of the run that is being trained, and a line for each that is done.
 
-    def __init__(self) -> None:
+    Args:
+        domain: Of the data.
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
         self._bar: Progress | None = None
 
     def __enter__(self) -> _Told:
@@ -111,7 +117,7 @@ class _Told:
         """Say where the comparison is."""
         title = f"[{where.number}/{where.runs}] {where.label}, seed {where.seed}"
         if where.stage == "fit":
-            self._bar = self._bar or Progress(title).__enter__()
+            self._bar = self._bar or Progress(title, self.domain).__enter__()
             if where.event is not None:
                 self._bar.show(where.event)
             return

@@ -7,6 +7,7 @@ cursor or retitle a terminal.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -15,10 +16,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "duration_words", "emit", "plain", "say", "show_table"]
+__all__ = ["console", "duration_words", "emit", "plain", "say", "show_table", "speaks"]
 
 WIDE = 160
 """Characters in a line where stderr is not a terminal."""
+
+
+def speaks() -> bool:
+    """Whether this process speaks for the run: under torchrun, the first of them does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @cache
@@ -27,7 +33,7 @@ def console() -> Console:
     from rich.console import Console
 
     width = None if sys.stderr.isatty() else WIDE
-    return Console(stderr=True, markup=False, highlight=False, emoji=False, width=width)
+    return Console(stderr=True, markup=False, highlight=False, emoji=False, width=width, quiet=not speaks())
 
 
 def plain(value: object) -> str:
@@ -38,8 +44,9 @@ def plain(value: object) -> str:
 
 def emit(value: Any) -> None:
     """Write one JSON value to stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
-    sys.stdout.flush()
+    if speaks():
+        sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+        sys.stdout.flush()
 
 
 def say(*lines: object) -> None:

@@ -7,8 +7,10 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import BadInput, DataError, PmodelError, UnknownName, shortened
-from .console import plain
+import typer
+
+from ..errors import BadInput, DataError, PmodelError, Stopped, UnknownName, shortened
+from .console import plain, speaks
 
 __all__ = ["FAILED", "INTERRUPTED", "USAGE", "guarded", "reading"]
 
@@ -29,11 +31,15 @@ def guarded(*, show_traceback: bool) -> Iterator[None]:
     """
     try:
         yield
+    except typer.Exit:  # a command that has said what there is to say
+        raise
     except KeyboardInterrupt:
         _end("Interrupted: the work was not finished.", INTERRUPTED, show_traceback)
     except BrokenPipeError:
         sys.stderr.close()  # whoever reads has seen enough; nobody is left to tell
         raise SystemExit(FAILED) from None
+    except Stopped as error:
+        _end(str(error), INTERRUPTED, show_traceback)
     except PmodelError as error:
         _end(f"Error: {error}", _code(error), show_traceback)
     except MemoryError:
@@ -52,7 +58,8 @@ def _code(error: PmodelError) -> int:
 def _end(message: str, code: int, show_traceback: bool) -> None:
     if show_traceback:
         traceback.print_exc()
-    print(plain(message), file=sys.stderr)  # noqa: T201
+    if speaks() or code == FAILED:  # a failure may be this process's own; the rest is the same in all
+        print(plain(message), file=sys.stderr)  # noqa: T201
     raise SystemExit(code) from None
 
 

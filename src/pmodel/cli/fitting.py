@@ -6,24 +6,47 @@ import inspect
 import itertools
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional, final
 
 import typer
 
 from .. import catalogue
-from ..errors import BadInput, unknown
+from ..errors import BadInput, RunError, unknown
 from ..settings import parse_duration, parse_settings, typed
 from .console import duration_words, say
-from .options import Budget, Data, Device, Precision, Seed, Size, Steps
+from .failures import FAILED
+from .options import (
+    Budget,
+    Data,
+    Device,
+    Log,
+    Precision,
+    Resume,
+    SaveEvery,
+    Seed,
+    Shards,
+    Size,
+    Steps,
+    WarmStart,
+)
 
 if TYPE_CHECKING:
     from ..catalogue import Row
     from ..data import Dataset
-    from ..train import Event
+    from ..train import Diagnosis, Event, Finished
 
-__all__ = ["budget_seconds", "data_settings", "fit", "fitted_options", "free_folder", "load", "option_types"]
+__all__ = [
+    "budget_seconds",
+    "data_settings",
+    "fit",
+    "fitted_options",
+    "free_folder",
+    "last_folder",
+    "load",
+    "option_types",
+]
 
 
 def fit(
@@ -51,23 +74,32 @@ def fit(
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    resume: Resume = False,
+    warm_start: WarmStart = None,
+    save_every: SaveEvery = "60s",
+    log: Log = None,
+    shards: Shards = None,
 ) -> None:
     """Fit a model to data and leave a run folder behind."""
-    seconds = budget_seconds(budget, steps)
+    seconds, between = budget_seconds(budget, steps), parse_duration(save_every)
     row = catalogue.find(model)
     asked = parse_settings(settings or [], data=True)
     options = fitted_options(row, asked.options)
+    logs = _logs(log or ["jsonl"])
     dataset = load(data, **asked.data)
-    folder = out if out is not None else free_folder(Path("runs"), f"{model}-{dataset.name}")
+    choose = last_folder if resume else free_folder
+    folder = out if out is not None else choose(Path("runs"), f"{model}-{dataset.name}")
 
+    from ..storage import RECORD, read_json
+    from ..train import Diagnosis
     from ..train import fit as fit_model
     from .progress import Progress
 
-    events: list[Event] = []
-    with Progress(f"{model} on {dataset.name}") as progress:
+    heard = _Heard()
+    with Progress(f"{model} on {dataset.name}", dataset.domain) as progress:
 
         def follow(event: Event) -> None:
-            events[:] = [event]
+            heard.take(event)
             progress.show(event)
 
         fitted = fit_model(
@@ -82,19 +114,76 @@ def fit(
             settings=asked.train,
             precision=precision,
             device=device,
+            shards=shards,
+            resume=resume,
+            warm_start=warm_start,
+            save_every=between,
+            logs=logs,
             on_event=follow,
             **options,
         )
-    say(_summary(dataset.summary, events[-1], fitted.size), f"run: {folder}")
+    if heard.last is None:  # one of several processes: the first of them speaks
+        return
+    verdicts = [Diagnosis.from_json(verdict) for verdict in read_json(folder / RECORD)["health"]]
+    say(_summary(dataset.summary, heard.last, fitted.size), *heard.lines(verdicts), f"run: {folder}")
+    if any(verdict.fatal for verdict in verdicts):
+        say("This model is of no use as it is; the run is kept, to be looked at.")
+        raise typer.Exit(FAILED)
 
 
-def _summary(data: str, last: Any, parameters: int) -> str:
+def _summary(data: str, last: Finished, parameters: int) -> str:
     done = " and ".join(
         f"{count} {what}" for count, what in ((last.steps, "steps"), (last.iterations, "passes")) if count
     )
     return (
         f"{data}; {last.reason} after {done or 'no steps'} in {duration_words(last.seconds)}; {parameters} parameters"
     )
+
+
+@final
+class _Heard:
+    """What a run has told that is still to be said when it is over."""
+
+    def __init__(self) -> None:
+        self.last: Finished | None = None
+        self.rescues = 0
+        self.verdicts: dict[str, Diagnosis] = {}
+
+    def take(self, event: Event) -> None:
+        """Take the next event."""
+        from ..train import events
+
+        match event:
+            case events.Diagnosed():
+                self.verdicts[event.diagnosis.name] = event.diagnosis
+            case events.Rescued():
+                self.rescues += 1
+            case events.Finished():
+                self.last = event
+
+    def lines(self, last: Sequence[Diagnosis]) -> Iterator[str]:
+        """What is wrong at the end, and what was before."""
+        yield from map(str, last)
+        for name in self.verdicts.keys() - {verdict.name for verdict in last}:
+            yield f"while it trained: {self.verdicts[name]}"
+        if self.rescues:
+            yield f"It diverged and went on from its last good state: {self.rescues} times."
+
+
+def _logs(names: Sequence[str]) -> tuple[str, ...]:
+    """The logs that ``--log`` names.
+
+    Raises:
+        UnknownName: if there is no such log.
+        BadInput: if there are none and some.
+    """
+    known = ("jsonl", "tensorboard", "none")
+    for name in names:
+        if name not in known:
+            raise unknown("log", name, known)
+    if "none" in names and len(names) > 1:
+        raise BadInput("--log none stands alone.", got=" ".join(names))
+    return tuple(name for name in dict.fromkeys(names) if name != "none")
 
 
 def budget_seconds(budget: str | None, steps: int | None) -> float | None:
@@ -162,6 +251,21 @@ def load(source: str, **options: Any) -> Dataset:
 
 def free_folder(parent: Path, name: str) -> Path:
     """``parent/name``, or with -2, -3 … the first that is not taken."""
+    return next(folder for folder in _folders(parent, name) if not folder.exists())
+
+
+def last_folder(parent: Path, name: str) -> Path:
+    """The last of ``parent/name``, ``parent/name-2`` … that is there.
+
+    Raises:
+        RunError: if there is none.
+    """
+    taken = list(itertools.takewhile(Path.exists, _folders(parent, name)))
+    if not taken:
+        raise RunError(f"There is no run of that name in {parent} to resume.", got=name, hint="name it with --out")
+    return taken[-1]
+
+
+def _folders(parent: Path, name: str) -> Iterator[Path]:
     name = re.sub(r"[^\w.-]+", "-", name).strip(".-")
-    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(folder for folder in map(parent.joinpath, names) if not folder.exists())
+    return map(parent.joinpath, itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2))))

@@ -16,14 +16,19 @@ __all__ = [
     "DataSettings",
     "Device",
     "Effort",
+    "Log",
     "Number",
     "OtherData",
     "Precision",
+    "Resume",
     "Run",
+    "SaveEvery",
     "Seed",
+    "Shards",
     "Size",
     "SplitName",
     "Steps",
+    "WarmStart",
     "whole",
 ]
 
@@ -93,4 +98,32 @@ Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="
 Precision = Annotated[
     str,
     typer.Option("--precision", metavar="auto|float32|bfloat16", help="auto takes the fastest that agrees."),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a stopped run: it completes its recorded plan, to the same bits.")
+]
+WarmStart = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--from", metavar="RUN", help="Start from the weights of this run, by a new plan.", show_default=False
+    ),
+]
+SaveEvery = Annotated[
+    str, typer.Option("--save-every", metavar="TIME", help="Time between checkpoints, at least; such as 60s or 10m.")
+]
+Log = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--log", metavar="jsonl|tensorboard|none", help="Where events are written. Repeatable.", show_default="jsonl"
+    ),
+]
+Shards = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--shards",
+        metavar="N",
+        parser=whole(1, 4096),
+        help="Parts of a batch with noise of their own: as many processes as this give the same answer.",
+        show_default=False,
+    ),
 ]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from .console import console, duration_words, say
+from .course import RELATION
+from .drawing import coloured, contact_sheet
 from .options import Run
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-    from rich.text import Text
+__all__ = ["show"]
 
-__all__ = ["half_blocks", "show"]
-
-SHOWN = 16
-"""Samples in the picture."""
+SHOWN = 36
+"""Samples in the picture, at most."""
+TALLEST = 29
+"""Lines of it."""
 
 
 def show(run: Run) -> None:
@@ -23,15 +24,15 @@ def show(run: Run) -> None:
     from ..storage import RECORD, load, read_json
 
     model = load(run)
-    for name, value in _lines(read_json(run / RECORD), model):
+    record = read_json(run / RECORD)
+    for name, value in [*_lines(record, model), *_state(run, record)]:
         say(f"{name:<10} {value}")
-    if model.domain.image and model.can("sample") and console().is_terminal:
-        from ..pictures import grid
-
+    if model.domain.image and model.can("sample") and coloured(console()):
         samples: Any = model
-        columns = max(1, min(SHOWN, (console().width - 1) // (model.domain.shape[2] + 1)))
-        picture = grid(samples.sample(columns * max(1, SHOWN // columns), generator=0), model.domain, columns=columns)
-        console().print(half_blocks(picture, console().width))
+        x = samples.sample(SHOWN, generator=0)
+        picture = contact_sheet(x, model.domain, console().width, TALLEST)
+        if picture is not None:
+            console().print(picture)
 
 
 def _lines(record: Mapping[str, Any], model: Any) -> Iterator[tuple[str, object]]:
@@ -48,11 +49,35 @@ def _lines(record: Mapping[str, Any], model: Any) -> Iterator[tuple[str, object]
     if isinstance(seconds := result.get("seconds"), int | float):
         counts = [f"{result[what]} {what}" for what in ("steps", "iterations") if result.get(what)]
         yield "training", f"{', '.join([*counts, duration_words(seconds)])}: {result.get('reason')}"
+    if "from" in record:
+        yield "from", _mapping(record, "from").get("run")
     if plan:
         keys = ("seed", "precision", "device", "threads")
         yield "plan", ", ".join(f"{key} {plan[key]}" for key in keys if key in plan)
     if "written" in record:
         yield "written", record["written"]
+
+
+def _state(run: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """How training went, as far as it has come, and how a run that was stopped goes on."""
+    from ..storage import read_manifest
+    from ..train.diagnosis import Diagnosis
+    from ..train.folder import resume_command
+
+    result, best = _mapping(record, "result"), _mapping(record, "validation")
+    if record.get("status") == "training":
+        at, plan = _mapping(read_manifest(run) or {}, "position"), _mapping(record, "plan")
+        step = f"step {at.get('step')} of {plan.get('steps')}"
+        where = step if plan.get("steps") else f"pass {at.get('iteration')} of at most {plan.get('iterations')}"
+        yield "unfinished", f"saved at {where}"
+        yield "go on with", resume_command(run, record)
+    if isinstance(value := best.get("value"), int | float):
+        relation, kind = RELATION.get(str(best.get("kind")), ""), str(best.get("kind")).replace("_", " ")
+        yield "validation", f"{relation}{value:.6g} nats per datum at best ({kind}), at step {best.get('step')}"
+    if result.get("rescues"):
+        yield "rescues", f"{result['rescues']}: training diverged and went on from its last good state"
+    for verdict in record.get("health") or []:
+        yield "health", Diagnosis.from_json(verdict)
 
 
 def _mapping(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -68,27 +93,3 @@ def _nesting(spec: Mapping[str, Any]) -> str:
     """``Dequantised(Standardised(Gaussian))``."""
     inner = [_nesting(spec[part]) for part in ("inner", "autoencoder", "prior") if part in spec]
     return f"{spec['model']}({', '.join(inner)})" if inner else str(spec["model"])
-
-
-def half_blocks(image: Image, width: int) -> Text:
-    """The image as text: each character is two pixels, an upper half block over its background.
-
-    Args:
-        image: Any picture; it is made smaller if it is wider than the terminal.
-        width: Of the terminal, in characters.
-    """
-    from rich.color import Color
-    from rich.style import Style
-    from rich.text import Text
-
-    image = image.convert("RGB")
-    if image.width > width:
-        image = image.resize((width, max(1, round(image.height * width / image.width))))
-    pixels: Any = image.load()
-    text = Text(no_wrap=True, end="")
-    for y in range(0, image.height, 2):
-        for x in range(image.width):
-            below = Color.from_rgb(*pixels[x, y + 1]) if y + 1 < image.height else None
-            text.append("▀", Style(color=Color.from_rgb(*pixels[x, y]), bgcolor=below))
-        text.append("\n")
-    return text

@@ -18,6 +18,7 @@ from ..data import Dataset
 from ..errors import RunError
 from ..model import Model
 from ..pictures import grid, png
+from ..settings import spelt_settings
 from ..storage import RECORD, SCHEMA, TENSORS, read_json, write_atomic, write_json, write_tensors
 from . import events
 from .checkpoint import clear_checkpoint, write_checkpoint
@@ -26,7 +27,7 @@ from .logs import open_logs
 from .loop import Training
 from .planning import Plan
 
-__all__ = ["RunFolder", "found", "new_record"]
+__all__ = ["RunFolder", "found", "new_record", "resume_command"]
 
 SHARE = 0.02
 """Checkpoints come so seldom that writing them takes at most this part of the time."""
@@ -175,7 +176,12 @@ class RunFolder:
     @property
     def command(self) -> str:
         """The command that goes on with this run."""
-        data = self.record["data"]
-        options = [f"--set=data.{name}={value}" for name, value in data["options"].items()]
-        words = ["pmodel", "fit", self.record["name"], "--data", data["source"] or "…", *options]
-        return shlex.join([*words, "--out", str(self.folder), "--resume"])
+        return resume_command(self.folder, self.record)
+
+
+def resume_command(folder: Path, record: Mapping[str, Any]) -> str:
+    """The command that goes on with the stopped run of this record."""
+    data = record["data"]
+    options = spelt_settings(data["options"], "data.")
+    words = ["pmodel", "fit", record["name"], "--data", data["source"] or "…", *options]
+    return shlex.join([*words, "--out", str(folder), "--resume"])

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, final
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..domain import Domain
 
-__all__ = ["LOG", "LOGS", "SCHEMA", "JsonLines", "Log", "TensorBoard", "open_logs"]
+__all__ = ["LOG", "LOGS", "SCHEMA", "JsonLines", "Log", "TensorBoard", "open_logs", "require_logs"]
 
 LOGS = ("jsonl", "tensorboard")
 SCHEMA = "pmodel.events/1"
@@ -46,6 +47,22 @@ class Log(Protocol):
         """Write what is left; nothing comes after."""
 
 
+def require_logs(names: Sequence[str]) -> None:
+    """Refuse what cannot be written, before any work is done.
+
+    Raises:
+        UnknownName: if there is no such log.
+        NotSupported: if the package that it needs is not installed.
+    """
+    for name in names:
+        if name not in LOGS:
+            raise unknown("log", str(name), LOGS)
+    if "tensorboard" in names and find_spec("tensorboard") is None:
+        raise NotSupported(
+            "TensorBoard is not installed.", hint='pip install "pmodel[tensorboard]", or choose the log jsonl'
+        )
+
+
 def open_logs(
     names: Sequence[str], folder: Path, position: int | None = None, domain: Domain | None = None
 ) -> list[Log]:
@@ -62,14 +79,10 @@ def open_logs(
         NotSupported: if the package that it needs is not installed.
         RunError: if the folder cannot be written.
     """
-    for name in names:
-        if name not in LOGS:
-            raise unknown("log", str(name), LOGS)
-    logs: list[Log] = []
-    if "tensorboard" in names:  # first, for it may not be there
+    require_logs(names)
+    logs: list[Log] = [JsonLines(folder / LOG, position)] if "jsonl" in names else []
+    if "tensorboard" in names:
         logs.append(TensorBoard(folder / "tensorboard", domain))
-    if "jsonl" in names:
-        logs.append(JsonLines(folder / LOG, position))
     return logs
 
 
@@ -135,18 +148,9 @@ class TensorBoard:
     Args:
         folder: Where its files go.
         domain: Of the data; None, or data that are no images, leave pictures out.
-
-    Raises:
-        NotSupported: if TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path, domain: Domain | None = None) -> None:
-        try:
-            import torch.utils.tensorboard  # noqa: F401
-        except ImportError as error:
-            raise NotSupported(
-                "TensorBoard is not installed.", hint='pip install "pmodel[tensorboard]", or choose the log jsonl'
-            ) from error
         self.folder = folder
         self.domain = domain if domain is not None and domain.image else None
         self._steps = 0  # gradient steps done: passes count on from there

@@ -16,6 +16,7 @@ from ..storage import digest, load
 from .checkpoint import clear_checkpoint, read_checkpoint
 from .events import Event, Finished
 from .folder import RunFolder, found, new_record
+from .logs import require_logs
 from .loop import Training
 from .planning import Plan
 from .planning import plan as make_plan
@@ -87,6 +88,7 @@ def fit(
         raise BadInput("A run is resumed in its folder.", hint="pass out=, or --out")
     if not 0 <= save_every < float("inf"):
         raise BadInput("save_every is seconds, 0 or more.", got=save_every)
+    require_logs(logs)
     folder = None if out is None else Path(out)
     with joined(device) as processes:
         record = processes.agreed(found(folder, resume=resume) if folder and processes.leader else None)
