@@ -259,6 +259,39 @@ class WorseEM(Mixture):
         self.weights.copy_(self.weights.roll(1))
 
 
+class CountsItsSteps(Chain):
+    calls = 0
+
+    def loss(self, batch, generator):
+        self.calls += 1
+        return Loss(super().loss(batch, generator).total * (1 + 0.1 * self.calls))
+
+
+class CoolsByTheCall(Chain):
+    """A temperature that depends on how often it was moved, and not on the progress."""
+
+    temperature = 1.0
+
+    def advance(self, progress):
+        self.temperature *= 0.9
+
+    def loss(self, batch, generator):
+        return Loss(super().loss(batch, generator).total / self.temperature)
+
+
+class ForgetsItsChain(Chain):
+    """State that training carries and no checkpoint knows."""
+
+    def __init__(self, domain, given=None, *, scale=0.1):
+        super().__init__(domain, given, scale=scale)
+        self.register_buffer("walk", torch.zeros(()), persistent=False)
+
+    def loss(self, batch, generator):
+        with torch.no_grad():
+            self.walk.add_(torch.rand((), generator=generator))
+        return Loss(super().loss(batch, generator).total * (1 + self.walk))
+
+
 SUBCLASSED = [
     (VarianceForStd, "samples_follow_the_density"),
     (VarianceInDensity, "samples_follow_the_density"),
@@ -291,6 +324,9 @@ SUBCLASSED = [
     (ForgottenParameter, "every_parameter_learns"),
     (IdleParameter, "every_parameter_learns"),
     (UnseededLoss, "learning_repeats_itself"),
+    (CountsItsSteps, "stopped_learning_goes_on"),
+    (CoolsByTheCall, "stopped_learning_goes_on"),
+    (ForgetsItsChain, "stopped_learning_goes_on"),
     (LossOfManyNumbers, "losses_are_scalars"),
     (WrongKL, "probability_is_one"),
     (NoiseOfATenth, "probability_is_one"),

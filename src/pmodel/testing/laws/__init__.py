@@ -1,6 +1,6 @@
 """All laws, by what they are about."""
 
-from . import bounds, contract, learning, parts, refusals, sampling, scoring
+from . import bounds, contract, learning, parts, refusals, sampling, scoring, stopping
 
 __all__ = ["LAWS"]
 
@@ -12,4 +12,5 @@ LAWS = (
     *bounds.LAWS,
     *parts.LAWS,
     *learning.LAWS,
+    *stopping.LAWS,
 )
