@@ -60,7 +60,7 @@ def explain(
     Returns:
         The error to raise.
     """
-    finding = _in_batch(batch) or _in_weights(model, step) or _in_layers(model, phase, redo, arithmetic_name)
+    finding = _in_batch(batch) or _in_weights(model, step) or _in_layers(model, phase, what, redo, arithmetic_name)
     if finding is None:
         finding = _in_loss(model, arithmetic_name, parts, what)
     problem = f"The {what} of phase {phase.name!r} is not finite at step {step}: {finding.where}. {finding.cause}"
@@ -96,8 +96,10 @@ def _in_weights(model: nn.Module, step: int) -> _Finding | None:
     return None
 
 
-def _in_layers(model: nn.Module, phase: Phase, redo: Callable[[], Loss], arithmetic_name: str) -> _Finding | None:
-    """The first layer, forwards, whose output is bad; else the first, backwards, whose gradient is."""
+def _in_layers(
+    model: nn.Module, phase: Phase, what: str, redo: Callable[[], Loss], arithmetic_name: str
+) -> _Finding | None:
+    """The first layer, forwards, whose output is bad; else, if the loss is fine, the first one backwards whose gradient is."""
     forwards: list[tuple[str, float]] = []
     backwards: list[str] = []
 
@@ -110,7 +112,9 @@ def _in_layers(model: nn.Module, phase: Phase, redo: Callable[[], Loss], arithme
 
     with torch.enable_grad(), _watched(model, watch):
         try:
-            torch.autograd.grad(redo().total, phase.parameters, allow_unused=True)
+            loss = redo()
+            if what == "gradient":
+                torch.autograd.grad(loss.total, phase.parameters, allow_unused=True)
         except (RuntimeError, ValueError, PmodelError):  # NaN may be refused on its way, by torch.multinomial for one
             if not forwards:
                 return None
