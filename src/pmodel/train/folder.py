@@ -22,7 +22,7 @@ from ..settings import spelt_settings
 from ..storage import RECORD, SCHEMA, TENSORS, read_json, write_atomic, write_json, write_tensors
 from . import events
 from .checkpoint import clear_checkpoint, write_checkpoint
-from .events import Event, Finished, Iterated, Sampled, Saved, Started, Stepped, Validated
+from .events import Event, Finished, Iterated, Sampled, Saved, Started, Stepped
 from .logs import open_logs
 from .loop import Training
 from .planning import Plan
@@ -111,7 +111,6 @@ class RunFolder:
     ) -> None:
         self.folder, self.record, self.training, self.every = folder, record, training, save_every
         self.saved, self.cost = time.perf_counter(), 0.0
-        self.validated: Validated | None = None
         if position is None:
             write_json(folder / RECORD, record)
         self.logs = open_logs(logs, folder, position, training.model.domain)
@@ -122,8 +121,6 @@ class RunFolder:
         if isinstance(event, Sampled) and model.domain.image:
             picture = png(grid(event.x, model.domain))
             write_atomic(self.folder / "samples" / f"{round(1000 * event.progress):04d}.png", picture)
-        if isinstance(event, Validated) and event.best:
-            self.validated = event
         for log in self.logs:
             log.write(event)
         return self.save() if self._due(event) else None
@@ -151,18 +148,17 @@ class RunFolder:
 
     def finish(self, last: Finished) -> None:
         """Write the model and then the record that says so: a folder with such a record is whole."""
-        model, validated = self.training.model, self.validated
+        model, at = self.training.model, self.training.position
         for log in self.logs:
             log.close()
         written = write_tensors(self.folder / TENSORS, model.state_dict())
         result = {
             **events.to_json(last),
-            "rescues": self.training.position.rescues,
+            "rescues": at.rescues,
             "sha256": written["sha256"],
         }
         health = [{"step": found.step, **found.diagnosis.to_json()} for found in self.training.health]
-        best = None if validated is None else events.to_json(validated)
-        more = {"status": "finished", "result": result, "validation": best, "health": health}
+        more = {"status": "finished", "result": result, "validation": at.validated, "health": health}
         written_at = {"written": datetime.now(UTC).isoformat(timespec="seconds")}
         self.record = {**self.record, **more, **written_at}
         write_json(self.folder / RECORD, self.record)

@@ -15,7 +15,19 @@ from ..errors import BadInput, Diverged, NotSupported
 from ..model import Model
 from ..randomness import derive, generator
 from .doctor import Doctor
-from .events import Diagnosed, Event, Finished, Iterated, Rescued, Resumed, Sampled, Started, Stepped, Validated
+from .events import (
+    Diagnosed,
+    Event,
+    Finished,
+    Iterated,
+    Rescued,
+    Resumed,
+    Sampled,
+    Started,
+    Stepped,
+    Validated,
+    to_json,
+)
 from .planning import Plan
 from .precision import Arithmetic
 from .preparation import SUBSET, batches_of, prepare, require_fit, threads_set
@@ -171,14 +183,15 @@ class Training:
         at.seconds = time.perf_counter() - self._began
         if self._late() or (at.step == until and until < plan.steps):
             at.reason, at.over = "cut by the clock", True
-        last = at.step == until or at.over or self.halted
-        if not last and at.step % max(1, plan.steps // REPORTS) and not self._due(at.step):
+        ended = at.step == until or at.over
+        if not (ended or self.halted) and at.step % max(1, plan.steps // REPORTS) and not self._due(at.step):
             return
         stepped = Stepped(at.step, plan.steps, self._means(), at.images, at.seconds)
         self._require_finite(at.step)
         for diagnosis in self.doctor.listen(stepped):
             yield Diagnosed(at.step, diagnosis, at.seconds)
-        if self.validation is not None and (_falls(at.step, plan.steps, plan.validations) or last):
+        # not where a signal halts it: the resumed run would have been scored once more, and stopped earlier or kept others
+        if self.validation is not None and (_falls(at.step, plan.steps, plan.validations) or ended):
             yield self._validated(stepper, self.validation)
         if plan.recipe.retry and self._due(at.step):
             self._remember()
@@ -259,10 +272,13 @@ class Training:
             best = value > (-torch.inf if at.best is None else at.best)
             if best and plan.recipe.select == "best":
                 self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
-        at.best, at.best_step, at.stale = (value, at.step, 0) if best else (at.best, at.best_step, at.stale + 1)
+        event = Validated(at.step, plan.steps, value, found.stderr, found.kind, found.n, best, at.seconds)
+        at.stale += 1
+        if best:
+            at.best, at.stale, at.validated = value, 0, to_json(event)
         if plan.recipe.patience and at.stale >= plan.recipe.patience and not at.over:
             at.reason, at.over = "stopped early", True
-        return Validated(at.step, plan.steps, value, found.stderr, found.kind, found.n, best, at.seconds)
+        return event
 
     def _averaged(self, stepper: Stepper) -> AbstractContextManager[None]:
         return stepper.average.applied() if stepper.average else nullcontext()

@@ -38,8 +38,8 @@ class Position:
         over: Whether the stage has ended before its planned number of steps or passes.
         reason: Why training ends, as far as is known.
         previous: Mean log-likelihood of the last pass.
-        best: The best validation score so far, at ``best_step``.
-        best_step: Where that was.
+        best: The best validation score so far.
+        validated: Its event, as JSON.
         stale: Validations since.
         rescues: How often training has gone back to a good state.
     """
@@ -53,7 +53,7 @@ class Position:
     reason: Reason = "finished"
     previous: float | None = None
     best: float | None = None
-    best_step: int = 0
+    validated: dict[str, Any] | None = None
     stale: int = 0
     rescues: int = 0
 
