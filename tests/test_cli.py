@@ -5,6 +5,8 @@ import io
 import json
 import os
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,11 +26,11 @@ from pmodel.cli import console as consoles
 from pmodel.cli import main
 from pmodel.cli.console import duration_words, plain
 from pmodel.cli.fitting import free_folder
-from pmodel.cli.progress import Progress, told
-from pmodel.cli.showing import half_blocks
+from pmodel.cli.progress import Progress
 from pmodel.errors import BadInput, UnknownName
-from pmodel.settings import parse_duration, parse_settings, parse_value, typed
-from pmodel.train import Finished, Iterated, Started, Stepped
+from pmodel.settings import parse_duration, parse_settings, parse_value, spelt, spelt_settings, typed
+from pmodel.storage import digest
+from pmodel.train import Finished, Started, Stepped
 
 TABLE = "\n".join(["height,mass,colour", *(f"{1.5 + k / 64},{k / 8},{'red' if k % 3 else 'blue'}" for k in range(60))])
 
@@ -186,6 +188,7 @@ class TestWhatProgramsReadAndWhatPeopleRead:
         assert code == 1
         assert "BROKEN" in err
         assert "The sum is 1.2." in err
+        assert "Internal error" not in err
 
 
 class TestFailures:
@@ -272,10 +275,119 @@ class TestFit:
         code, _, err = call("score r")
         assert code == 0, err
 
+    def test_precautions_and_logs_arrive(self, call, here):
+        call("fit mixture --data heights --steps 3 --shards 2 --log none --save-every 5m --out r")
+        assert json.loads((here / "r/run.json").read_text())["plan"]["shards"] == 2
+        assert sorted(path.name for path in (here / "r").iterdir()) == ["model.safetensors", "run.json"]
+
+    def test_a_run_starts_from_the_weights_of_another(self, call, here, trained):
+        code, _, err = call("fit mixture --data digits --set components=2 --steps 1 --from RUNS/image --out r")
+        assert code == 0, err
+        assert json.loads((here / "r/run.json").read_text())["from"]["run"] == str(trained / "image")
+
+    def test_a_model_of_no_use_is_an_exit_code_with_a_remedy(self, call, here):
+        code, _, err = call("fit vae --data digits --size tiny --set beta=10000 --steps 150 --out r")
+        assert code == 1
+        assert "posterior collapse" in err
+        assert "remedy: " in err
+        assert "run: r" in err
+        assert "posterior collapse" in call("show r")[2]
+
     def test_without_what_it_was_fitted_to_a_run_can_be_scored_on_named_data(self, call, here):
         pmodel.save(pmodel.fit("gaussian", "heights"), here / "bare")
         assert call("score bare")[0] == 1
         assert call("score bare --data heights")[0] == 0
+
+
+STEPS = 40
+
+
+@pytest.fixture
+def stopping(monkeypatch):
+    """Send a signal to this process after a few reports of the run, as Ctrl-C does."""
+    heard = []
+
+    def show(self, event):
+        heard.append(event)
+        if isinstance(event, Stepped) and event.step == STEPS // 2:
+            os.kill(os.getpid(), stopping.signal)
+
+    def stopping(number):
+        stopping.signal = number
+        monkeypatch.setattr(Progress, "show", show)
+        return heard
+
+    return stopping
+
+
+class TestGoingOn:
+    FIT = f"fit vae --data digits --size tiny --steps {STEPS}"
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_stopped_run_says_how_to_go_on_and_does(self, call, stopping, monkeypatch, here, number):
+        heard = stopping(number)
+        code, out, err = call(f"{self.FIT} --out r")
+        assert (code, out) == (130, "")
+        assert f"Stopped by {number.name} after step {STEPS // 2} of {STEPS}; everything is saved." in err
+        assert heard[-1].step == STEPS // 2
+        assert f"saved at step {STEPS // 2} of {STEPS}" in call("show r")[2]
+        monkeypatch.undo()
+        monkeypatch.chdir(here)
+        command = err.partition("go on with: ")[2].strip()
+        assert command == "pmodel fit vae --data digits --out r --resume"
+        assert command in call("show r")[2]
+        code, _, err = call(command.removeprefix("pmodel "))
+        assert code == 0, err
+        call(f"{self.FIT} --out whole")
+        assert digest(pmodel.load("r")) == digest(pmodel.load("whole"))
+
+    def test_the_last_run_of_that_name_goes_on(self, call, stopping, monkeypatch, here):
+        call(f"{self.FIT}")
+        stopping(signal.SIGINT)
+        assert call(f"{self.FIT}")[0] == 130
+        monkeypatch.undo()
+        monkeypatch.chdir(here)
+        assert call(f"{self.FIT} --resume")[2].endswith("run: runs/vae-digits-2\n")
+        assert json.loads((here / "runs/vae-digits-2/run.json").read_text())["status"] == "finished"
+
+    def test_a_finished_run_stays_as_it_is(self, call, here, trained):
+        shutil.copytree(trained / "image", here / "r")
+        before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+        code, _, err = call("fit mixture --data digits --out r --resume")
+        assert code == 0
+        assert "run: r" in err
+        assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+
+
+class TestReplay:
+    def test_the_same_bits_are_said_to_be(self, call):
+        code, _, err = call("replay RUNS/image")
+        assert code == 0
+        assert "bit for bit" in err
+        code, out, _ = call("replay RUNS/image --json")
+        found = json.loads(out)
+        assert (code, found["same"], found["differences"]) == (0, True, [])
+        assert found["hash"] == found["recorded"]
+
+    def test_other_bits_are_an_exit_code_with_what_has_changed(self, call, here, trained):
+        shutil.copytree(trained / "plane", here / "r")
+        record = json.loads((here / "r/run.json").read_text())
+        record["result"]["sha256"] = "0" * 64
+        record["versions"]["torch"] = "1.0"
+        (here / "r/run.json").write_text(json.dumps(record))
+        code, _, err = call("replay r")
+        assert code == 1
+        assert f"torch 1.0 then, {torch.__version__} now" in err
+        assert "Internal error" not in err
+        code, out, _ = call("replay r --json")
+        assert (code, json.loads(out)["same"]) == (1, False)
+
+    def test_data_that_have_moved_are_named(self, call, here):
+        (here / "table.csv").write_text(TABLE)
+        call("fit gaussian --data table.csv --out r")
+        (here / "table.csv").rename(here / "moved.csv")
+        assert call("replay r")[0] == 1
+        assert call("replay r --data moved.csv")[0] == 0
 
 
 class TestSample:
@@ -341,42 +453,22 @@ class TestTerminal:
         call("show RUNS/image")
         assert "▀" in terminal.file.getvalue()
 
-    def test_two_pixels_are_one_character(self):
-        image = Image.new("RGB", (1, 3))
-        for y, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
-            image.putpixel((0, y), colour)
-        text = half_blocks(image, width=10)
-        assert text.plain == "▀\n▀\n"
-        first, second = (span.style for span in text.spans)
-        assert (first.color.triplet, first.bgcolor.triplet) == ((255, 0, 0), (0, 255, 0))
-        assert (second.color.triplet, second.bgcolor) == ((0, 0, 255), None)
-
-    def test_a_wide_picture_fits_the_terminal(self):
-        assert max(map(len, half_blocks(Image.new("L", (200, 20)), width=50).plain.splitlines())) == 50
-
-    def test_progress_is_shown_on_a_terminal(self, terminal):
+    def test_the_view_of_a_run_is_there_while_it_trains(self, terminal):
         with Progress("vae on digits") as progress:
             progress.show(Started(10, 0))
             progress.show(Stepped(5, 10, {"fit.kl": 1.25}, 640, 2.0))
             progress.show(Finished("finished", 10, 0, 1280, 4.0))
         assert "vae on digits" in terminal.file.getvalue()
 
-    def test_progress_is_shown_on_a_terminal_only(self, capsys, monkeypatch):
-        monkeypatch.setattr("pmodel.cli.progress.console", lambda: Console(stderr=True, force_terminal=False))
+    @pytest.mark.parametrize(
+        "settings", [{"force_terminal": False}, {"force_terminal": True, "_environ": {"TERM": "dumb"}}]
+    )
+    def test_it_is_there_on_a_terminal_only(self, monkeypatch, settings):
+        console = Console(file=io.StringIO(), **settings)
+        monkeypatch.setattr("pmodel.cli.progress.console", lambda: console)
         with Progress("vae on digits") as progress:
             progress.show(Stepped(5, 10, {"fit.kl": 1.25}, 640, 2.0))
-        assert capsys.readouterr().err == ""
-
-    @pytest.mark.parametrize(
-        ("event", "words"),
-        [
-            (Stepped(5, 10, {"fit.kl": 1.25, "fit.nll": 80.0}, 640, 2.0), "320/s  kl 1.25  nll 80"),
-            (Iterated(2, 9, -3.5, 3000, 2.0), "1,500/s  log p -3.5"),
-            (Iterated(1, 1, None, 3000, 2.0), "1,500/s"),
-        ],
-    )
-    def test_speed_and_losses_are_told(self, event, words):
-        assert told(event) == words
+        assert console.file.getvalue() == ""
 
     @pytest.mark.parametrize(
         ("seconds", "words"), [(0.44, "0.4 s"), (38.2, "38 s"), (125, "2 min 05 s"), (5400, "1 h 30 min")]
@@ -399,7 +491,10 @@ pmodel score r --data digits --split test --json
 pmodel evaluate r --data digits -n 100 --json
 pmodel compare vae mixture:components=20 vae:latent=2,beta=4 --data digits --budget 1m --seeds 1 --out c
 pmodel show r
+pmodel replay r --json
 pmodel check vae
+pmodel fit vae --data digits --out r --resume --save-every 10m --log jsonl --log tensorboard --shards 2
+pmodel fit vae --data digits --from r --log none
 """
 
 
@@ -450,6 +545,17 @@ class TestTheWordsOfTheCommandLine:
         found = parse_value(text)
         assert found == value
         assert type(found) is type(value)
+
+    @pytest.mark.parametrize(
+        "value", [4, -0.5, True, None, "full", "4", "true", "a, b", "é", [8, 16], [8], ["a", "b,c"]]
+    )
+    def test_values_are_spelt_as_they_are_read(self, value):
+        assert parse_value(spelt(value)) == value
+
+    def test_settings_are_spelt_as_they_are_read(self):
+        words = spelt_settings({"size": 32, "columns": {"age": "drop"}, "only": [3, 8]}, "data.")
+        assert words[0::2] == ["--set"] * 3
+        assert parse_settings(words[1::2], data=True).data == {"size": 32, "columns": {"age": "drop"}, "only": [3, 8]}
 
     @pytest.mark.parametrize(
         "text", ["", ",", "1,,2", "[1]", "a(b)", "'open", "a=b", "x\ny", "\\x", "1e999", "{}", "'a'b"]
@@ -543,6 +649,12 @@ sys.exit(f"imported: {{heavy}}" if heavy else 0)
         result = process("-m", "pmodel", "models", "--json")
         assert (result.returncode, result.stderr) == (0, "")
         assert json.loads(result.stdout)
+
+    def test_of_several_processes_the_first_speaks(self):
+        first, second = (process("-m", "pmodel", "models", env=os.environ | {"RANK": rank}) for rank in "01")
+        assert (first.returncode, second.returncode) == (0, 0)
+        assert "vae" in first.stderr
+        assert second.stderr == ""
 
     def test_a_closed_pipe_is_no_traceback(self):
         read, write = os.pipe()

@@ -26,6 +26,7 @@ from .metrics.measure import choose, named
 from .model import Model
 from .randomness import derive
 from .storage import RECORD, load, read_json, write_json, write_tensors
+from .train.diagnosis import Diagnosis
 
 __all__ = ["Bench", "Evaluation", "evaluate", "judges_folder", "read_evaluation"]
 
@@ -176,7 +177,7 @@ class Bench:
 
         Args:
             model: Of the same domain as the data.
-            record: What its run folder says of it, for the time of training.
+            record: What its run folder says of it: the time of training, and the doctor's verdicts.
 
         Raises:
             BadInput: if the model is of another domain.
@@ -187,7 +188,7 @@ class Bench:
                 got=model.domain,
                 hint=f"expected {self.data.domain}",
             )
-        health: list[str] = []
+        health = _diagnosed(record or {})
         speed: dict[str, Any] = _training(record or {}, health)
         scored = self._scored(model, speed, health)
         samples = self._sampled(model, speed, health)
@@ -292,6 +293,13 @@ def _data_of(record: Mapping[str, Any] | None) -> Dataset:
             hint="pass data= to evaluate on it all the same",
         )
     return data
+
+
+def _diagnosed(record: Mapping[str, Any]) -> list[str]:
+    """What the doctor said of the model when its training was over."""
+    verdicts = record.get("health")
+    found = verdicts if isinstance(verdicts, list) else []
+    return [str(Diagnosis.from_json(verdict)).rstrip(".") for verdict in found if isinstance(verdict, dict)]
 
 
 def _training(record: Mapping[str, Any], health: list[str]) -> dict[str, Any]:

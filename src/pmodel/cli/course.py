@@ -31,7 +31,7 @@ class Course:
         validation: Scores of validation data.
         relation: Of such a score to the likelihood.
         best: The step of the best of them.
-        saved: The step or pass of the last checkpoint.
+        saved: The step or pass of the last checkpoint, or 0.
         warnings: What is wrong by its name: in words, and whether the model is of no use.
         samples: The last ones.
     """
@@ -45,7 +45,7 @@ class Course:
     validation: list[float] = field(default_factory=list)
     relation: str = ""
     best: int | None = None
-    saved: int | None = None
+    saved: int = 0
     warnings: dict[str, tuple[str, bool]] = field(default_factory=dict)
     samples: Tensor | None = None
     _told: float = 0.0

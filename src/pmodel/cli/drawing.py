@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.segment import Segment
+    from rich.style import Style
     from torch import Tensor
 
     from ..domain import Domain
@@ -86,26 +87,23 @@ class Blocks:
 
 
 def half_blocks(image: Image) -> Blocks:
-    """An image as characters, one for two pixels below each other."""
+    """An image as characters, one for two pixels below each other; neighbours of the same colours are one segment."""
     from rich.segment import Segment
-    from rich.style import Style
 
     image = image.convert("RGB")
     pixels: Any = image.load()
     lines = []
     for y in range(0, image.height, 2):
-        line = []
-        for x in range(image.width):
-            below = _rgb(pixels[x, y + 1]) if y + 1 < image.height else None
-            line.append(Segment("▀", Style(color=_rgb(pixels[x, y]), bgcolor=below)))
-        lines.append(line)
+        pairs = [(pixels[x, y], pixels[x, y + 1] if y + 1 < image.height else None) for x in range(image.width)]
+        lines.append([Segment("▀" * len(list(run)), _style(*pair)) for pair, run in itertools.groupby(pairs)])
     return Blocks(lines, image.width)
 
 
-def _rgb(pixel: tuple[int, int, int]) -> Any:
+def _style(above: tuple[int, int, int], below: tuple[int, int, int] | None) -> Style:
     from rich.color import Color
+    from rich.style import Style
 
-    return Color.from_rgb(*pixel)
+    return Style(color=Color.from_rgb(*above), bgcolor=None if below is None else Color.from_rgb(*below))
 
 
 def contact_sheet(x: Tensor, domain: Domain, width: int, height: int) -> Blocks | None:

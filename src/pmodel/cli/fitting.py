@@ -163,7 +163,8 @@ class _Heard:
 
     def lines(self, last: Sequence[Diagnosis]) -> Iterator[str]:
         """What is wrong at the end, and what was before."""
-        yield from map(str, last)
+        for verdict in last:
+            yield from (f"{verdict.name}: {verdict.words}", f"  remedy: {verdict.remedy}")
         for name in self.verdicts.keys() - {verdict.name for verdict in last}:
             yield f"while it trained: {self.verdicts[name]}"
         if self.rescues:

@@ -76,8 +76,9 @@ def _state(run: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, object]]
         yield "validation", f"{relation}{value:.6g} nats per datum at best ({kind}), at step {best.get('step')}"
     if result.get("rescues"):
         yield "rescues", f"{result['rescues']}: training diverged and went on from its last good state"
-    for verdict in record.get("health") or []:
-        yield "health", Diagnosis.from_json(verdict)
+    verdicts = record.get("health")
+    for verdict in verdicts if isinstance(verdicts, list) else []:
+        yield "health", Diagnosis.from_json(verdict if isinstance(verdict, dict) else {})
 
 
 def _mapping(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -113,7 +113,7 @@ class View:
             facts.append(f"{course.speed:,.0f} {'images' if self.images else 'data'}/s")
         if course.best is not None:
             facts.append(f"best at {course.best:,}")
-        if course.saved is not None:
+        if course.saved:
             facts.append(f"saved at {course.saved:,}")
         return self._text(" · ".join(facts), "dim", fold=False)
 
