@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 
 import pytest
 import torch
@@ -9,8 +11,11 @@ import torch
 from pmodel import comparison
 from pmodel.comparison import Entry, compare
 from pmodel.data import from_arrays
-from pmodel.errors import BadInput, RangeError, RunError, UnknownName
+from pmodel.errors import BadInput, NotSupported, RangeError, RunError, Stopped, UnknownName
 from pmodel.report import SCHEMA
+from pmodel.storage import digest, load
+from pmodel.train import Resumed, Stepped
+from pmodel.train.diagnosis import Diagnosis
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +158,86 @@ def test_an_interrupted_comparison_goes_on(data, tmp_path, monkeypatch):
     assert (tmp_path / "runs/gaussian-s0/model.safetensors").stat().st_mtime_ns == before
     assert [m["error"] for m in found.report["models"]] == [None, None]
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["gaussian-s0", "uniform-s0"]
+
+
+VAE = "vae:size=tiny"
+STEPS = 40
+
+
+@pytest.fixture
+def stopped(data, tmp_path):
+    """A comparison that a signal has ended in its second run, half way."""
+
+    def interrupt(progress):
+        event = progress.event
+        if isinstance(event, Stepped) and event.step == STEPS // 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Stopped, match=r"everything is saved(.|\n)*same comparison again"):
+        compare(["gaussian", VAE], data, out=tmp_path, n=50, steps=STEPS, on_progress=interrupt)
+    return tmp_path
+
+
+def test_a_run_that_was_interrupted_goes_on_to_the_same_bits(data, stopped, tmp_path_factory):
+    assert [row["label"] for row in json.loads((stopped / "report.json").read_text())["models"]] == ["gaussian"]
+    told = []
+    found = compare(["gaussian", VAE], data, out=stopped, n=50, steps=STEPS, on_progress=told.append)
+    events = [p.event for p in told if p.stage == "fit"]
+    assert [(e.step, e.iteration) for e in events if isinstance(e, Resumed)] == [(STEPS // 2, 0)]
+    assert [p.label for p in told if p.stage == "reused"] == ["gaussian"]
+    assert [m["error"] for m in found.report["models"]] == [None, None]
+    assert sorted(p.name for p in (stopped / "runs").iterdir()) == ["gaussian-s0", "vae-size=tiny-s0"]
+    whole = compare([VAE], data, out=tmp_path_factory.mktemp("whole"), n=50, steps=STEPS)
+    first, second = (digest(load(c.folder / "runs/vae-size=tiny-s0")) for c in (found, whole))
+    assert first == second
+
+
+def test_an_interrupted_run_of_another_comparison_is_never_replaced(data, stopped):
+    before = {p: p.read_bytes() for p in stopped.rglob("*") if p.is_file()}
+    with pytest.raises(RunError, match=r"partial is a run of another comparison: its steps differs"):
+        compare([VAE], data, out=stopped, n=50, steps=STEPS + 1)
+    assert {p: p.read_bytes() for p in stopped.rglob("*") if p.is_file()} == before
+
+
+def test_a_run_that_had_only_begun_is_in_nobodys_way(data, stopped):
+    partial = stopped / "runs/.vae-size=tiny-s0.partial"
+    (partial / "run/run.json").unlink()
+    for path in sorted((partial / "run").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    found = compare([VAE], data, out=stopped, n=50, steps=3)
+    assert found.report["models"][0]["error"] is None
+
+
+def test_a_run_that_fails_leaves_nothing_to_go_on_with(data, tmp_path, monkeypatch):
+    def fails(*args, out, **kwargs):
+        out.mkdir(parents=True)
+        raise ValueError("no")
+
+    monkeypatch.setattr(comparison, "fit", fails)
+    compare(["gaussian"], data, out=tmp_path, n=50)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_verdicts_of_the_doctor_reach_the_report(data, tmp_path, monkeypatch):
+    verdict = Diagnosis("collapsed samples", "All samples are alike.", "lower the rate", fatal=True)
+    fit = comparison.fit
+
+    def sick(*args, out, **kwargs):
+        fit(*args, out=out, **kwargs)
+        record = json.loads((out / "run.json").read_text())
+        (out / "run.json").write_text(json.dumps({**record, "health": [{"step": 3, **verdict.to_json()}]}))
+
+    monkeypatch.setattr(comparison, "fit", sick)
+    found = compare(["gaussian"], data, out=tmp_path, n=50)
+    assert found.report["models"][0]["health"] == [str(verdict)]
+    assert "All samples are alike." in found.page.read_text()
+
+
+def test_a_comparison_runs_in_one_process(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(NotSupported, match="one process"):
+        compare(["gaussian"], data, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_of_another_comparison_is_never_replaced(data, tmp_path):
