@@ -36,6 +36,7 @@ __all__ = [
     "load",
     "read_json",
     "read_manifest",
+    "remove_unfinished",
     "save",
     "write_atomic",
     "write_json",
@@ -69,6 +70,14 @@ def write_atomic(path: Path, content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError, ValueError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files of writes during which a process was killed, in a folder and below."""
+    for path in folder.rglob(".*"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name) and path.is_file():
+            with contextlib.suppress(OSError):  # it costs room and nothing else
+                path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ from ..errors import RunError
 from ..model import Model
 from ..pictures import grid, png
 from ..settings import spelt_settings
-from ..storage import RECORD, SCHEMA, TENSORS, read_json, write_atomic, write_json, write_tensors
+from ..storage import RECORD, SCHEMA, TENSORS, read_json, remove_unfinished, write_atomic, write_json, write_tensors
 from . import events
 from .checkpoint import clear_checkpoint, write_checkpoint
 from .events import Event, Finished, Iterated, Sampled, Saved, Started, Stepped
@@ -111,6 +111,7 @@ class RunFolder:
     ) -> None:
         self.folder, self.record, self.training, self.every = folder, record, training, save_every
         self.saved, self.cost = time.perf_counter(), 0.0
+        remove_unfinished(folder)
         if position is None:
             write_json(folder / RECORD, record)
         self.logs = open_logs(logs, folder, position, training.model.domain)
