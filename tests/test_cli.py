@@ -359,6 +359,26 @@ class TestGoingOn:
         assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
 
 
+class TestShow:
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"health": 3},
+            {"health": [3, {"name": ["x"]}]},
+            {"validation": [], "result": 3},
+            {"validation": {"value": 1.0, "kind": "\x1b[2J"}, "result": {"seconds": 1.0, "rescues": "many"}},
+            {"from": "x", "plan": {"seed": {}}},
+        ],
+    )
+    def test_a_record_that_somebody_has_written_is_shown_as_it_is(self, call, here, trained, changes):
+        shutil.copytree(trained / "plane", here / "r")
+        record = json.loads((here / "r/run.json").read_text())
+        (here / "r/run.json").write_text(json.dumps(record | changes))
+        code, _, err = call("show r")
+        assert code == 0, err
+        assert "\x1b" not in err
+
+
 class TestReplay:
     def test_the_same_bits_are_said_to_be(self, call):
         code, _, err = call("replay RUNS/image")
