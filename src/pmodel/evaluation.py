@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from torch import Tensor, nn
 
-from .data import Dataset, load_data
+from .data import Dataset, load_data, spread
 from .data.places import cache
 from .errors import BadInput, NotSupported, RangeError, RunError
 from .likelihood import Likelihood
@@ -150,7 +150,7 @@ class Bench:
         self.extractor: Extractor = (
             judge_for(data, judges or judges_folder(), progress=progress)
             if can_judge(data)
-            else Columns(data.domain, data.train.x)
+            else Columns(data.domain, spread(data.train.x))
         )
         self.fidelity = Fidelity(data, split, n, seed, self.extractor)
 

@@ -16,5 +16,8 @@ from .drawn import draw_tins as draw_tins
 from .drawn import measure_tins as measure_tins
 from .loading import FILES as FILES
 from .loading import load_data as load_data
+from .mapped import Mapped as Mapped
+from .mapped import in_memory as in_memory
+from .mapped import spread as spread
 from .named import Named as Named
 from .named import datasets as datasets

@@ -1,14 +1,4 @@
-"""Arrays, from memory, ``.npy``, ``.npz`` and IDX files.
-
-=======================================  ============================================================
-array                                    datum
-=======================================  ============================================================
-truth values                             ``Discrete`` with 2 levels; of rank 3 or 4 a picture
-uint8 of rank 3 or 4                     a picture, ``Discrete`` with 256 levels, channels first or last
-whole numbers from 0 to less than 256    ``Discrete`` with as many levels as there are
-floats                                   ``Real``
-=======================================  ============================================================
-"""
+"""Arrays, from memory, ``.npy``, ``.npz`` and IDX files. ``pmodel.data.understood`` says what they mean."""
 
 from __future__ import annotations
 
@@ -24,10 +14,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ..domain import Discrete, Domain, Real
-from ..errors import BadInput, DataError, DtypeError, RangeError, ShapeError
-from .dataset import LIMIT, Dataset, Split, assemble, hold_out, stored
-from .idx import read_images_and_labels
+from ..domain import Discrete, Domain
+from ..errors import DataError, ShapeError
+from .dataset import LIMIT, Dataset, Split, assemble, hold_out
+from .idx import is_packed, layout, read_images_and_labels, read_labels
+from .row_file import RowFile
+from .streamed import map_data
+from .understood import codes_of, dim, numeric, require_numbers, understood
 
 __all__ = ["from_arrays", "load_idx", "load_npy", "load_npz"]
 
@@ -35,8 +28,8 @@ PARTS = ("x_train", "y_train", "x_test", "y_test")
 VALID = 0.1
 """The share of a given training set that is held out for validation."""
 
-CLASSES = 1000
-"""More labels than this are no classes."""
+MAPPED = 2**30
+"""A file of more bytes than this is mapped, where nothing else is said."""
 
 
 def from_arrays(
@@ -50,7 +43,7 @@ def from_arrays(
     """A data set from arrays in memory.
 
     Args:
-        x: The data, ``(N, ...)``. The table above says how they are understood.
+        x: The data, ``(N, ...)``. ``pmodel.data.understood`` says what they mean.
         y: Labels, ``(N,)``: whole numbers from 0, or None.
         name: What reports call it.
         seed: Of the split.
@@ -59,22 +52,56 @@ def from_arrays(
     Raises:
         BadInput: if an array is empty, ragged, not numeric, not finite, or not of one length with its labels.
     """
-    array = _numeric(x, "x")
-    domain, data = _understood(array, levels)
-    labels, label_names = _labels(None if y is None else _numeric(y, "y"), len(data))
+    domain, data = understood(numeric(x, "x"), levels)
+    labels, label_names = codes_of(None if y is None else numeric(y, "y"), len(data))
     return assemble(name, domain, Split(data, labels), seed=seed, label_names=label_names, note=_note(domain, data))
 
 
-def load_npy(path: Path, *, seed: int = 0, levels: int | None = None) -> Dataset:
+def load_npy(
+    path: Path, *, seed: int = 0, levels: int | None = None, label: str | None = None, mapped: bool | None = None
+) -> Dataset:
     """The data in a ``.npy`` file.
+
+    Args:
+        path: The file.
+        seed: Of the split.
+        levels: How many levels the values have, where that is more than the largest of them shows.
+        label: A ``.npy`` file of their labels.
+        mapped: Whether they stay in the file; None lets its size decide.
 
     Raises:
         DataError: if the file is damaged, larger than it should be, or holds Python objects.
         BadInput: as ``from_arrays``.
     """
+    y = None if label is None else _npy_in(Path(label))
+    rows = _rows_of_npy(path) if _is_mapped(path, mapped) else None
+    if rows is None and mapped:
+        hint = "save it in C order: numpy.save(path, numpy.ascontiguousarray(x))"
+        raise DataError(f"{path} cannot be mapped: its data are not one after another.", got="Fortran order", hint=hint)
+    if rows is None:
+        return from_arrays(_npy_in(path), y, name=path.name, seed=seed, levels=levels)
+    return map_data(rows, y, seed=seed, levels=levels)
+
+
+def _is_mapped(path: Path, mapped: bool | None) -> bool:
+    return path.stat().st_size > MAPPED if mapped is None else mapped
+
+
+def _npy_in(path: Path) -> NDArray[Any]:
     with path.open("rb") as file:
-        array = _read_npy(file, path.stat().st_size, str(path))
-    return from_arrays(array, name=path.name, seed=seed, levels=levels)
+        return _read_npy(file, path.stat().st_size, str(path))
+
+
+def _rows_of_npy(path: Path) -> RowFile | None:
+    """The rows of the file; None if they do not lie one after another."""
+    with path.open("rb") as file:
+        shape, fortran, dtype = _npy_header(file, str(path))
+        return None if fortran and len(shape) > 1 else _rows(path, file.tell(), dtype, shape)
+
+
+def _rows(path: Path, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> RowFile:
+    require_numbers(dtype, shape, "x")
+    return RowFile(path, offset, dtype, shape)
 
 
 def load_npz(path: Path, *, seed: int = 0, levels: int | None = None) -> Dataset:
@@ -93,104 +120,36 @@ def load_npz(path: Path, *, seed: int = 0, levels: int | None = None) -> Dataset
     if x_train.shape[1:] != x_test.shape[1:]:
         raise ShapeError(f"{path}: x_train and x_test differ in shape.", got=[x_train.shape, x_test.shape])
     n = len(x_train)
-    domain, data = _understood(np.concatenate([x_train, x_test]), levels)
+    domain, data = understood(np.concatenate([x_train, x_test]), levels)
     y = None if y_train is None or y_test is None else np.concatenate([y_train, y_test])
-    labels, label_names = _labels(y, len(data))
+    labels, label_names = codes_of(y, len(data))
     whole = Split(data, labels)
     train, test = whole.take(torch.arange(n)), whole.take(torch.arange(n, len(data)))
     parts = (*hold_out(train, round(VALID * n), seed), test)
     return assemble(path.name, domain, parts, label_names=label_names, note=_note(domain, data))
 
 
-def load_idx(path: Path, *, seed: int = 0, levels: int | None = None) -> Dataset:
+def load_idx(path: Path, *, seed: int = 0, levels: int | None = None, mapped: bool | None = None) -> Dataset:
     """The data in an IDX file, with the labels beside it if it has any.
 
+    Args:
+        path: The file.
+        seed: Of the split.
+        levels: How many levels the values have, where that is more than the largest of them shows.
+        mapped: Whether they stay in the file; None lets its size decide.
+
     Raises:
-        DataError: if a file is damaged or not IDX.
+        DataError: if a file is damaged or not IDX, or is to be mapped and packed.
         BadInput: as ``from_arrays``.
     """
-    x, y = read_images_and_labels(path)
-    return from_arrays(x, y, name=path.name, seed=seed, levels=levels)
-
-
-def _numeric(values: ArrayLike | Tensor, name: str) -> NDArray[Any]:
-    try:
-        array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    except ValueError as error:
-        raise ShapeError(f"{name} is not a rectangular array.", got=values) from error
-    if array.dtype.kind not in "biuf":
-        raise DtypeError(f"{name} must be numeric.", got=f"dtype {array.dtype}")
-    if array.ndim == 0 or not array.size:
-        raise ShapeError(f"{name} must hold at least one datum.", got=f"shape {array.shape}")
-    return array
-
-
-def _understood(array: NDArray[Any], levels: int | None) -> tuple[Domain, Tensor]:
-    """What one datum is, and the data as they are kept."""
-    if array.dtype in (np.uint8, np.bool_) and array.ndim in (3, 4):
-        array = _channels_first(array)
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.dtype.kind == "f":
-        _require_finite(array)
-        domain: Domain = Real(array.shape[1:]) if levels is None else Discrete(array.shape[1:], levels)
-    else:
-        domain = Discrete(array.shape[1:], _levels(array) if levels is None else levels)
-    native = array.astype(np.int64) if array.dtype.kind == "u" and array.dtype.itemsize > 1 else array
-    native = np.ascontiguousarray(native, native.dtype.newbyteorder("="))
-    return domain, stored(torch.tensor(native), domain)
-
-
-def _channels_first(pictures: NDArray[Any]) -> NDArray[Any]:
-    if pictures.ndim == 3:
-        return pictures[:, None]
-    first, last = pictures.shape[1] in (1, 3), pictures.shape[3] in (1, 3)
-    if first == last:
-        hint = "pass (N, C, H, W) or (N, H, W, C) with 1 or 3 channels"
-        raise ShapeError("It is not clear which axis holds the channels.", got=pictures.shape, hint=hint)
-    return pictures if first else np.moveaxis(pictures, 3, 1)
-
-
-def _levels(array: NDArray[Any]) -> int:
-    if array.dtype.kind == "b":
-        return 2
-    if array.dtype == np.uint8 and array.ndim == 4:
-        return 256
-    low, high = int(array.min()), int(array.max())
-    if low < 0 or high >= 256:
-        hint = "pass levels= for more, or a table (.csv) for numbers that are not levels, or floats"
-        raise RangeError(
-            "Whole numbers are levels, and these are not from 0 to 255.", got=f"{low} to {high}", hint=hint
-        )
-    return high + 1
+    if not _is_mapped(path, mapped) or (mapped is None and is_packed(path)):
+        x, y = read_images_and_labels(path)
+        return from_arrays(x, y, name=path.name, seed=seed, levels=levels)
+    return map_data(_rows(path, *layout(path)), read_labels(path), seed=seed, levels=levels)
 
 
 def _note(domain: Domain, x: Tensor) -> str:
-    top = int(x.max()) if isinstance(domain, Discrete) and domain.levels == 256 else 255
-    return "" if top >= 16 else f"the largest of 256 levels in use is {top}: pass levels={top + 1} if there are no more"
-
-
-def _require_finite(array: NDArray[Any]) -> None:
-    bad = ~np.isfinite(array)
-    if bad.any():
-        place = tuple(int(index) for index in np.argwhere(bad)[0])
-        hint = "drop this datum, or use a table (.csv), where values may be missing"
-        raise RangeError("x must be finite.", got=f"{array[place]} at index {place}", hint=hint)
-
-
-def _labels(y: NDArray[Any] | None, n: int) -> tuple[Tensor | None, tuple[str, ...]]:
-    """The labels renumbered from 0 without gaps, and what they were."""
-    if y is None:
-        return None, ()
-    y = y.reshape(len(y), -1)
-    if y.shape != (n, 1):
-        raise ShapeError("There must be one label a datum.", got=f"{y.shape} for {n} data")
-    if y.dtype.kind == "f" and not np.array_equal(y, np.round(y)):
-        raise DtypeError("Labels must be whole numbers.", got=float(y[y != np.round(y)][0]))
-    names, codes = np.unique(y[:, 0], return_inverse=True)
-    if len(names) > CLASSES:
-        raise BadInput(f"More than {CLASSES} different labels are no classes.", got=len(names))
-    return torch.from_numpy(codes.astype(np.int64)), tuple(str(int(name)) for name in names)
+    return dim(int(x.max())) if isinstance(domain, Discrete) and domain.levels == 256 else ""
 
 
 def _read_npz(path: Path) -> Mapping[str, NDArray[Any]]:
@@ -218,10 +177,11 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, what: str) -
 def _read_npy(file: IO[bytes], size: int, what: str) -> NDArray[Any]:
     """One array, after its header has been held against the size of the file. Nothing is unpickled."""
     shape, fortran, dtype = _npy_header(file, what)
-    if dtype.hasobject:
-        raise DataError(f"{what} holds Python objects, which are not read.", got=dtype, hint="save numbers")
     wanted = math.prod(shape) * dtype.itemsize
-    content = file.read(wanted) if 0 <= wanted <= min(size, LIMIT) else b""
+    if LIMIT < wanted <= size:
+        hint = "a .npy file in C order can be mapped: mapped=true"
+        raise DataError(f"{what} holds more than {LIMIT} bytes, too much for memory.", got=wanted, hint=hint)
+    content = file.read(wanted) if 0 <= wanted <= size else b""
     if len(content) != wanted:
         raise DataError(f"{what} ends too early.", got=f"{size} bytes for {shape} of {dtype}", hint="write it anew")
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
@@ -231,6 +191,9 @@ def _npy_header(file: IO[bytes], what: str) -> tuple[tuple[int, ...], bool, np.d
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return read(file)
+        shape, fortran, dtype = read(file)
     except Exception as error:  # NumPy's parser lets a hostile header raise almost anything
         raise DataError(f"{what} is damaged or not .npy.", got=f"{type(error).__name__}: {error}") from error
+    if dtype.hasobject:
+        raise DataError(f"{what} holds Python objects, which are not read.", got=dtype, hint="save numbers")
+    return shape, fortran, dtype

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..domain import Discrete
 from ..errors import DataError
 from .dataset import Dataset, Split, assemble, hold_out
+from .mapped import in_memory
 from .mnist import IMAGE, SOURCES, VALID, official
 from .places import found, roots
 
@@ -35,10 +36,12 @@ def load_binary() -> Dataset:
     """
     train, test = official("mnist")
     stream = np.random.RandomState(0)
-    train, test = (replace(split, x=_binarised(split.x, stream), intensities=split.x) for split in (train, test))
-    drawn = hashlib.sha256(torch.cat([train.x, test.x]).numpy().data).hexdigest()
+    grey = [in_memory(split.x) for split in (train, test)]
+    binary = [_binarised(x, stream) for x in grey]
+    drawn = hashlib.sha256(torch.cat(binary).numpy().data).hexdigest()
     if drawn != BINARY_SHA256:
         raise DataError("The binary images are not those of mnist-binary.", got=f"SHA-256 {drawn}", hint="update NumPy")
+    train, test = (replace(split, x=x, intensities=v) for split, x, v in zip((train, test), binary, grey, strict=True))
     parts = (*hold_out(train, VALID), test)
     return assemble("mnist-binary", Discrete(IMAGE, 2), parts, label_names=SOURCES["mnist"].label_names)
 

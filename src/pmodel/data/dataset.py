@@ -17,14 +17,13 @@ from ..domain import Discrete, Domain, Table
 from ..errors import DataError, RangeError, ShapeError, unknown
 from ..randomness import derive
 from .density import KnownDensity
+from .mapped import LIMIT as LIMIT
+from .mapped import AllBut, Mapped, in_memory
 
-__all__ = ["LIMIT", "SMALL", "Dataset", "Split", "assemble", "divide", "hold_out", "stored"]
+__all__ = ["LIMIT", "SMALL", "Dataset", "Split", "assemble", "divide", "hold_out", "kept", "set_apart", "stored"]
 
 SMALL = 100
 """Sets of at most this many data are not split: train = valid = test = all, and the note says so."""
-
-LIMIT = 2**32
-"""The most bytes that one data set may take in memory, and one file may unpack to."""
 
 SHARES = (0.1, 0.1)
 """The parts of a larger set that become validation and test data; the rest is for training."""
@@ -37,20 +36,20 @@ class Split:
     """One part of a data set.
 
     Args:
-        x: The data, ``(N, *domain.shape)``, stored compactly; ``domain.check`` turns a batch into what models take.
+        x: The data, ``(N, *domain.shape)``, stored compactly; ``domain.check`` turns a batch into what models take. Training
+            data that would not fit into memory are ``Mapped``: rows of theirs are tensors just the same.
         y: The labels, int64 ``(N,)``, or None.
         factors: The true factors that drawn data were drawn from, float64 ``(N, F)``, or None.
         intensities: The grey pictures that binary ones were drawn from, uint8 of the shape of ``x``, or None.
     """
 
-    x: Tensor
+    x: Tensor | Mapped
     y: Tensor | None = None
     factors: Tensor | None = None
     intensities: Tensor | None = None
 
     def __post_init__(self) -> None:
-        names = ("data", "labels", "factors", "intensities")
-        for name, column in zip(names, self._parts, strict=True):
+        for name, column in zip(("labels", "factors", "intensities"), self._columns, strict=True):
             if column is not None and len(column) != len(self.x):
                 raise ShapeError(f"There must be as many {name} as data.", got=(len(column), len(self.x)))
 
@@ -58,18 +57,26 @@ class Split:
         return len(self.x)
 
     def take(self, index: Tensor) -> Split:
-        """The data at these positions, or where the mask is true."""
-        return Split(*(None if part is None else part[index] for part in self._parts))  # type: ignore[arg-type]
+        """The data at these positions, or where the mask is true, in memory."""
+        return Split(self.x[index], *self._beside(index))
+
+    def part(self, index: Tensor) -> Split:
+        """As ``take``, but mapped data stay in their file."""
+        return Split(self.x.part(index), *self._beside(index)) if isinstance(self.x, Mapped) else self.take(index)
 
     def joined(self, *others: Split) -> Split:
-        """This split followed by others. What one of them lacks, the whole lacks."""
-        columns = zip(self._parts, *(other._parts for other in others), strict=True)
-        whole = (None if any(part is None for part in parts) else torch.cat(parts) for parts in columns)
-        return Split(*whole)  # type: ignore[arg-type]
+        """This split followed by others, in memory. What one of them lacks, the whole lacks."""
+        splits = (self, *others)
+        columns = zip(*(split._columns for split in splits), strict=True)
+        beside = (None if any(part is None for part in parts) else torch.cat(parts) for parts in columns)
+        return Split(torch.cat([in_memory(split.x) for split in splits]), *beside)
+
+    def _beside(self, index: Tensor) -> tuple[Tensor | None, ...]:
+        return tuple(None if column is None else column[index] for column in self._columns)
 
     @property
-    def _parts(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        return (self.x, self.y, self.factors, self.intensities)
+    def _columns(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        return (self.y, self.factors, self.intensities)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +135,11 @@ class Dataset:
         given = None if self.given is None else self.given.to_json()
         total.update(json.dumps([self.domain.to_json(), given], sort_keys=True).encode())
         for name, split in self.splits.items():
-            for part in (split.x, split.y):
-                array = np.empty(0) if part is None else part.contiguous().numpy()
-                total.update(f"{name} {array.dtype.name} {array.shape}".encode())
-                total.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
+            for part in (split.x, torch.empty(0, dtype=torch.float64) if split.y is None else split.y):
+                total.update(f"{name} {str(part.dtype).removeprefix('torch.')} {tuple(part.shape)}".encode())
+                for block in part.blocks() if isinstance(part, Mapped) else (part,):
+                    array = block.contiguous().numpy()
+                    total.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
         return total.hexdigest()
 
     @property
@@ -171,12 +179,13 @@ class Dataset:
         """The splits less the data of other labels, and the note on them."""
         parts = [_keep(split, chosen) for split in self.splits.values()]
         unsplit = self.train is self.test
-        whole = parts[0] if unsplit else parts[0].joined(*parts[1:])
-        if not len(whole):
+        n = len(parts[0]) if unsplit else sum(map(len, parts))
+        if not n:
             raise DataError(f"{self.name} has no data with these labels.", got=[self.label_names[k] for k in chosen])
-        if unsplit or len(whole) <= SMALL or not all(map(len, parts)):
+        if unsplit or n <= SMALL or not all(map(len, parts)):
+            whole = parts[0] if unsplit else parts[0].joined(*parts[1:])
             before = self.note.replace(_unsplit(len(self.train)), "").removesuffix("; ")
-            return (whole, whole, whole), _joined(before, _unsplit(len(whole)))
+            return (whole, whole, whole), _joined(before, _unsplit(n))
         return (parts[0], parts[1], parts[2]), self.note
 
     def _resolve(self, labels: str) -> list[int]:
@@ -201,7 +210,7 @@ def _keep(split: Split, chosen: Sequence[int]) -> Split:
     wanted = torch.tensor(chosen)
     mask = torch.isin(labels, wanted)
     left = torch.searchsorted(wanted, labels[mask]) if len(chosen) > 1 else None
-    return replace(split.take(mask), y=left)
+    return replace(split.part(mask), y=left)
 
 
 def _kind(domain: Domain) -> str:
@@ -237,11 +246,17 @@ def divide(whole: Split, seed: int) -> tuple[tuple[Split, Split, Split], str]:
     n = len(whole)
     if n <= SMALL:
         return (whole, whole, whole), _unsplit(n)
-    valid, test = (round(share * n) for share in SHARES)
-    order = _order(n, seed, "split")
-    cuts = torch.split(order, [n - valid - test, valid, test])
-    train, valid_split, test_split = (whole.take(cut.sort().values) for cut in cuts)
-    return (train, valid_split, test_split), ""
+    valid, test = set_apart(n, seed)
+    rest = AllBut(n, torch.cat([valid, test]))
+    return (whole.take(rest[torch.arange(len(rest))]), whole.take(valid), whole.take(test)), ""
+
+
+def set_apart(n: int, seed: int, most: int | None = None) -> tuple[Tensor, Tensor]:
+    """The positions of the data for validation and for test, in order: 10 % of ``n`` each, at most so many, at random."""
+    valid, test = (min(round(share * n), n if most is None else most) for share in SHARES)
+    _, *apart = torch.split(_order(n, seed, "split"), [n - valid - test, valid, test])
+    first, second = (rows.sort().values for rows in apart)
+    return first, second
 
 
 def assemble(
@@ -282,14 +297,19 @@ def stored(x: Tensor, domain: Domain, name: str = "x") -> Tensor:
         ShapeError: if a datum has another shape.
         RangeError: if a value lies outside the domain or its storage.
     """
-    dtype = _storage(domain)
     full = isinstance(domain, Discrete) and domain.levels == 256 and x.dtype == torch.uint8
     for start in range(0, len(x), 2**14) if not full else ():
         domain.check(x[start : start + 2**14], f"{name}[{start}:{start + 2**14}]")
-    kept = x.to(dtype).contiguous()
-    if dtype == torch.float32 and not bool(kept.isfinite().all()):
+    data = kept(x, domain)
+    if data.dtype == torch.float32 and not bool(data.isfinite().all()):
         raise RangeError(f"{name} holds values beyond single precision.", got=float(x.abs().max()))
-    return kept + 0.0 if kept.is_floating_point() else kept  # one zero: -0.0 has other bytes
+    return data
+
+
+def kept(x: Tensor, domain: Domain) -> Tensor:
+    """As ``stored``, of data known to lie in the domain."""
+    data = x.to(_storage(domain)).contiguous()
+    return data + 0.0 if data.is_floating_point() else data  # one zero: -0.0 has other bytes
 
 
 def _storage(domain: Domain) -> torch.dtype:

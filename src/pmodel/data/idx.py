@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .dataset import LIMIT
 
-__all__ = ["is_idx", "read_idx", "read_images_and_labels", "sha256_of"]
+__all__ = ["is_idx", "is_packed", "layout", "read_idx", "read_images_and_labels", "read_labels", "sha256_of"]
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP = b"\x1f\x8b"
@@ -24,9 +24,26 @@ DAMAGED = (OSError, EOFError, zlib.error)
 
 def opened(path: Path) -> BinaryIO:
     """The content of the file, unpacked on the way if it is gzip."""
+    return gzip.open(path, "rb") if is_packed(path) else path.open("rb")  # type: ignore[return-value]
+
+
+def is_packed(path: Path) -> bool:
+    """Whether the file is packed by gzip."""
     with path.open("rb") as file:
-        zipped = file.read(2) == GZIP
-    return gzip.open(path, "rb") if zipped else path.open("rb")  # type: ignore[return-value]
+        return file.read(2) == GZIP
+
+
+def layout(path: Path) -> tuple[int, np.dtype[Any], tuple[int, ...]]:
+    """Where the values of an IDX file start, their type and their shape.
+
+    Raises:
+        DataError: if it is packed, or its header damaged.
+    """
+    if is_packed(path):
+        raise DataError(f"{path} cannot be mapped: it is packed by gzip.", got="mapped=True", hint=f"gunzip {path}")
+    with path.open("rb") as file:
+        head, kind, shape = _header(path, file)
+    return len(head), kind, shape
 
 
 def sha256_of(path: Path, limit: int = LIMIT) -> str:
@@ -112,8 +129,11 @@ def read_images_and_labels(path: Path) -> tuple[NDArray[Any], NDArray[Any] | Non
 
     ``train-images-idx3-ubyte`` has its labels in ``train-labels-idx1-ubyte``, with ``.gz`` or not.
     """
-    x = read_idx(path)
+    return read_idx(path), read_labels(path)
+
+
+def read_labels(path: Path) -> NDArray[Any] | None:
+    """The labels beside a file of data; None if there are none."""
     stem = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     beside = [path.with_name(stem + end) for end in ("", ".gz") if stem not in path.name]
-    labels = next((read_idx(other) for other in beside if other.is_file()), None)
-    return x, labels
+    return next((read_idx(other) for other in beside if other.is_file()), None)

@@ -24,7 +24,7 @@ FILES: Mapping[str, str] = {
     "folder": "pictures; sub-folders are labels; mixed sizes with size=",
     ".csv .tsv": "a table with a header line; label= names the column of the label",
     ".parquet": 'a table; needs pip install "pmodel[parquet]"',
-    ".npy": "one array",
+    ".npy": "one array, of any size",
     ".npz": "arrays x and perhaps y, or x_train, x_test and perhaps y_train, y_test",
     "IDX (.gz too)": "the format of mnist, recognised by its first bytes",
 }
@@ -52,6 +52,7 @@ def load_data(
     channels: int | None = None,
     corrupt: str | None = None,
     alpha: Alpha | None = None,
+    mapped: bool | None = None,
 ) -> Dataset:
     """A data set by name, such as ``digits``, or from a file or folder. After a colon come the labels to keep: ``mnist:3,8``.
 
@@ -60,7 +61,7 @@ def load_data(
     Args:
         source: A name of ``datasets()``, or a path (see ``FILES``). A name wins over a path; write ``./digits`` for a folder.
         seed: Of the random split, and of drawn data. Official splits do not depend on it.
-        label: Tables: the column that is the label.
+        label: Tables: the column that is the label. ``.npy``: another ``.npy`` file, of the labels.
         columns: Tables: kinds that should not be inferred, by column: real, stepped, category or drop.
         encoding: CSV: the encoding, where it is neither UTF-8 nor marked UTF-16.
         levels: Arrays: the number of levels, where that is more than the largest value shows.
@@ -68,6 +69,8 @@ def load_data(
         channels: Folders: 1 for grey or 3 for colour; by default what the pictures are.
         corrupt: Folders: ``refuse`` (the default) or ``skip`` pictures that cannot be read.
         alpha: Folders: lay transparent pictures on ``white`` (the default) or ``refuse`` them.
+        mapped: ``.npy`` and unpacked IDX: whether the data stay in the file and are read when they are needed, by default if
+            they are more than 1 GiB. Validation and test data are then at most 10 000 each. The file must not be changed.
 
     Raises:
         UnknownName: if there is no such data set, file, label or column; the nearest names are given.
@@ -76,8 +79,10 @@ def load_data(
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise BadInput("A seed is a whole number from 0.", got=seed)
+    if mapped is not None and not isinstance(mapped, bool):
+        raise BadInput("mapped is true or false.", got=mapped)
     given = {"label": label, "columns": columns, "encoding": encoding, "levels": levels, "size": size}
-    given |= {"channels": channels, "corrupt": corrupt, "alpha": alpha}
+    given |= {"channels": channels, "corrupt": corrupt, "alpha": alpha, "mapped": mapped}
     options = {name: value for name, value in given.items() if value is not None}
     whole, view = _located(str(source))
     data = _loaded(whole, seed, options)

@@ -30,7 +30,7 @@ from safetensors.torch import load as from_bytes
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from ..data import Dataset, Split, load_data
+from ..data import Dataset, Split, in_memory, load_data
 from ..domain import Discrete, Domain
 from ..errors import NotSupported, RunError
 from ..randomness import forked, generator
@@ -193,13 +193,13 @@ def _read(data: Dataset, home: Path) -> Judge | None:
 def _trained(data: Dataset, home: Path, steps: int, progress: Callable[[float], None] | None) -> Judge:
     began = time.perf_counter()
     network = _untrained(data)
-    _standardise(network, data.train.x)
+    _standardise(network, data.train.x[:5000])
     _train(network, data.train, steps, progress)
     network.eval()
     separate = data.valid is not data.train
     if separate and len(data.valid):
-        network.temperature.fill_(_temperature(_logits(network, data.valid.x), _labels(data.valid)))
-    tested = _logits(network, data.test.x).argmax(1) == _labels(data.test)
+        network.temperature.fill_(_temperature(_logits(network, in_memory(data.valid.x)), _labels(data.valid)))
+    tested = _logits(network, in_memory(data.test.x)).argmax(1) == _labels(data.test)
     write_tensors(home / "judge.safetensors", network.state_dict())
     record = {
         "data": data.name,
@@ -221,7 +221,7 @@ def _trained(data: Dataset, home: Path, steps: int, progress: Callable[[float], 
 
 
 def _standardise(network: Network, x: Tensor) -> None:
-    sample = x[:5000].double()
+    sample = x.double()
     network.loc.fill_(sample.mean())
     network.scale.fill_(sample.std().clamp_min(1e-6))
 

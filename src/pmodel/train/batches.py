@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from ..data import Split
+from ..data import Mapped, Split
 from ..domain import Discrete, Domain, Table
 from ..learning import Batch, Recipe
 from ..randomness import generator
@@ -65,7 +65,10 @@ class Batches:
     def shard(self, number: int, shard: int) -> Batch:
         """One shard of a batch, with the changes that the recipe asks for."""
         size = self.size // self.shards
-        rows = self._rows(number)[shard * size : (shard + 1) * size]
+        part = slice(shard * size, (shard + 1) * size)
+        rows = self._rows(number)[part]
+        if isinstance(self.x, Mapped):
+            self.x.announce(self._rows(number + 1)[part])
         x = self._drawn(rows, number, shard)
         if self.recipe.augment:
             x = augmented(x, self.recipe.augment, generator(self.seed, "augment", number, shard))
@@ -106,6 +109,6 @@ class Batches:
         return Batch(x, given, None if observed is None or bool(observed.all()) else observed)
 
 
-def _chosen(x: Tensor, rows: Tensor) -> Tensor:
+def _chosen(x: Tensor | Mapped, rows: Tensor) -> Tensor:
     """``x[rows]``, several times faster where ``x`` is a tensor."""
     return x.index_select(0, rows.to(x.device)) if isinstance(x, Tensor) else x[rows]

@@ -25,7 +25,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from ..data import Dataset, Split
+from ..data import Dataset, Split, in_memory
 from ..domain import Discrete, Domain, Table
 from ..errors import Diverged
 from ..model import Model
@@ -93,11 +93,11 @@ class Doctor:
         self.saturated: dict[str, Diagnosis] = {}
         train = _drawn(data.train, TRAINING_ROWS, generator(seed, "doctor", "train"))
         held_out = _drawn(data.valid, ROWS, generator(seed, "doctor", "valid"))
-        self.columns = Columns(data.domain, train.x)
-        self.train = self.columns(train.x)
+        self.columns = Columns(data.domain, in_memory(train.x))
+        self.train = self.columns(in_memory(train.x))
         self.share = len(self.train) / max(1, len(data.train))
         self.fresh = 0 if data.valid is data.train else len(held_out)
-        self.usual = copied(self.columns(held_out.x), self.train) if self.fresh else 0.0
+        self.usual = copied(self.columns(in_memory(held_out.x)), self.train) if self.fresh else 0.0
         self.x, self.given = _whole(train, data.domain)
         self.given = None if model.given is None else self.given
 
@@ -255,7 +255,8 @@ def _drawn(split: Split, most: int, noise: torch.Generator) -> Split:
 
 def _whole(split: Split, domain: Domain) -> tuple[Tensor, Tensor | None]:
     """At most ``ROWS`` data with nothing missing, as a model takes them, and their labels."""
-    x = split.x.to(torch.int64) if isinstance(domain, Discrete) else split.x
+    x = in_memory(split.x)
+    x = x.to(torch.int64) if isinstance(domain, Discrete) else x
     rows = x.isfinite().flatten(1).all(1).nonzero().flatten()[:ROWS]
     return x[rows], None if split.y is None else split.y[rows]
 
