@@ -262,6 +262,23 @@ def test_a_repeat_needs_the_same_data(tmp_path, points):
     assert pmodel.replay(tmp_path / "run", data=points).same
 
 
+# Folders
+
+
+def test_two_trainings_in_one_folder_do_not_write_over_each_other(tmp_path):
+    refused = []
+
+    def meddle(event):
+        if isinstance(event, Stepped) and not refused:
+            with pytest.raises(RunError, match="Another process is training") as caught:
+                pmodel.fit("vae", "digits", out=tmp_path / "run", resume=True)
+            refused.append(caught)
+
+    pmodel.fit("vae", "digits", out=tmp_path / "run", size="tiny", steps=10, on_event=meddle)
+    assert refused
+    assert pmodel.replay(tmp_path / "run").same
+
+
 # Changes of data
 
 

@@ -54,7 +54,7 @@ def forked(seed: int, *purpose: int | str) -> Iterator[None]:
 
     For code that can only draw globally: layer initialisation and dropout.
     """
-    default, gpus = torch.default_generator, torch.cuda.is_initialized()
+    default, gpus = torch.default_generator, bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
     before, on_gpus = default.get_state(), torch.cuda.get_rng_state_all() if gpus else []
     default.manual_seed(derive(seed, *purpose))
     if gpus:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import sys
@@ -23,9 +24,14 @@ from ..storage import RECORD, SCHEMA, TENSORS, read_json, remove_unfinished, wri
 from . import events
 from .checkpoint import clear_checkpoint, write_checkpoint
 from .events import Event, Finished, Iterated, Sampled, Saved, Started, Stepped
-from .logs import open_logs
+from .logs import Log, open_logs
 from .loop import Training
 from .planning import Plan
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["RunFolder", "found", "new_record", "resume_command"]
 
@@ -111,10 +117,15 @@ class RunFolder:
     ) -> None:
         self.folder, self.record, self.training, self.every = folder, record, training, save_every
         self.saved, self.cost = time.perf_counter(), 0.0
-        remove_unfinished(folder)
-        if position is None:
-            write_json(folder / RECORD, record)
-        self.logs = open_logs(logs, folder, position, training.model.domain)
+        self.claim, self.logs = _claimed(folder), list[Log]()
+        try:
+            remove_unfinished(folder)
+            if position is None:
+                write_json(folder / RECORD, record)
+            self.logs = open_logs(logs, folder, position, training.model.domain)
+        except BaseException:
+            self.close()
+            raise
 
     def take(self, event: Event) -> Saved | None:
         """Write what there is to be written after an event; the event of a checkpoint, if this was the time for one."""
@@ -166,14 +177,45 @@ class RunFolder:
         clear_checkpoint(self.folder)
 
     def close(self) -> None:
-        """Close the logs of a run that did not finish."""
+        """Close the logs, and let go of the folder."""
         for log in self.logs:
             log.close()
+        if self.claim is not None:
+            os.close(self.claim)
+            self.claim = None
 
     @property
     def command(self) -> str:
         """The command that goes on with this run."""
         return resume_command(self.folder, self.record)
+
+
+def _claimed(folder: Path) -> int | None:
+    """Hold a folder for this process alone: two that resume the same run would write over each other.
+
+    The system lets go of it when the process ends, however it ends.
+
+    Raises:
+        RunError: if another process holds it, or it cannot be made.
+    """
+    if fcntl is None:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror}.", hint="choose another --out") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise RunError(
+            f"Another process is training in {folder}.", hint="wait for it, or choose another --out"
+        ) from error
+    except OSError:  # a file system that has no locks
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def resume_command(folder: Path, record: Mapping[str, Any]) -> str:
