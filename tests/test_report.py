@@ -183,3 +183,42 @@ def test_constant_curves_and_single_points_can_be_drawn(tmp_path):
     )
     assert curves(tmp_path) == {}
     assert curves(tmp_path / "nowhere") == {}
+
+
+def test_the_verdicts_of_the_doctor_stand_on_the_page(tmp_path):
+    compare(["vae:beta=1000", "gaussian"], load_data("digits"), out=tmp_path, size="tiny", steps=120, n=50)
+    report = json.loads((tmp_path / "report.json").read_text())
+    sick, healthy = report["models"]
+    assert healthy["health"] == []
+    assert sick["health"][0].startswith("posterior collapse, of no use as it is: None of the 2 units")
+    text = " ".join("".join(is_safe((tmp_path / "report.html").read_text()).text).split())
+    assert "Of no use as trained here: vae:beta=1000" in text
+    assert "Before you trust a number" in text
+    assert "What to do: lower the weight of the KL" in text
+
+
+def test_a_verdict_does_not_hide_that_there_is_no_density(tmp_path):
+    digits = load_data("digits")
+    compare(
+        ["dcgan:loss=hinge,penalty=0,train.rate=0.1,train.betas=0.9,0.99"],
+        digits,
+        out=tmp_path,
+        size="tiny",
+        steps=150,
+        n=50,
+    )
+    text = "".join(is_safe((tmp_path / "report.html").read_text()).text)
+    assert "collapsed generator" in text
+    assert "it has no density" in text
+
+
+def test_a_hostile_verdict_is_text(tmp_path):
+    g = torch.Generator().manual_seed(0)
+    data = from_arrays(torch.randn(600, 2, generator=g).numpy(), name="points")
+    compare(["gaussian"], data, out=tmp_path, n=50)
+    run = tmp_path / "runs/gaussian-s0"
+    record = json.loads((run / "run.json").read_text())
+    verdict = {"name": HOSTILE, "words": HOSTILE, "remedy": HOSTILE, "fatal": HOSTILE}
+    (run / "run.json").write_text(json.dumps(record | {"health": [verdict, 3, {}]}))
+    evaluate(run, data, n=50)
+    assert "".join(is_safe((run / "report.html").read_text()).text).count(HOSTILE) >= 3

@@ -12,6 +12,7 @@ from ..domain import Discrete, Table
 from ..evaluation import read_evaluation
 from ..metrics.measure import choose
 from ..storage import RECORD, read_json, write_atomic
+from ..train.diagnosis import REMEDY, USELESS
 from .curves import chart, curves
 from .figures import Gallery
 from .markup import Markup, document, element, image_uri
@@ -196,6 +197,8 @@ def _findings(report: Mapping[str, Any]) -> list[str]:
         found.append(f"Only a lower bound of the likelihood is known for {_listed(bounds)}.")
     none = [m["label"] for m in report["models"] if m["likelihood"] is None and m["run"]]
     found += [f"No likelihood exists for {_listed(none)}: samples are all there is to judge."] if none else []
+    useless = [m["label"] for m in report["models"] if any(USELESS in sentence for sentence in m["health"])]
+    found += [f"Of no use as trained here: {_listed(useless)}; the notes below say why."] if useless else []
     failed = [m["label"] for m in report["models"] if m["error"]]
     return found + ([f"Failed: {_listed(failed)}; the table says why."] if failed else [])
 
@@ -230,9 +233,9 @@ def _orders(report: Mapping[str, Any]) -> list[Markup]:
 
 def _notes(models: Sequence[Mapping[str, Any]]) -> list[Markup]:
     """What a reader should know of single models."""
-    notes = [f"{m['label']}: {sentence}." for m in models for sentence in m["health"]]
+    notes = [_note(m["label"], sentence) for m in models for sentence in m["health"]]
     notes += [
-        f"{m['label']}, seed {seed['seed']}: failed, {seed['error']}"
+        element("li", f"{m['label']}, seed {seed['seed']}: failed, {seed['error']}")
         for m in models
         for seed in m["seeds"]
         if seed["error"] and m["run"]
@@ -241,8 +244,15 @@ def _notes(models: Sequence[Mapping[str, Any]]) -> list[Markup]:
         return []
     return [
         element("h2", "Before you trust a number"),
-        element("ul", *(element("li", n) for n in notes), class_="findings"),
+        element("ul", *notes, class_="findings"),
     ]
+
+
+def _note(label: str, sentence: str) -> Markup:
+    """A sentence on a model, with the remedy under it if it is one of the doctor's verdicts."""
+    words, _, remedy = sentence.partition(REMEDY)
+    sub = element("span", f"What to do: {remedy}.", class_="sub") if remedy else None
+    return element("li", f"{label}: {words.removesuffix('.')}.", sub)
 
 
 def _gallery(folder: Path, data: Dataset, models: Sequence[Mapping[str, Any]]) -> Markup:

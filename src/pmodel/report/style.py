@@ -27,6 +27,7 @@ p { margin: .5rem 0; max-width: 46rem; }
 .lead { font-size: 1.1rem; color: var(--soft); }
 .findings { margin: 1rem 0 0; padding: 0; list-style: none; max-width: 46rem; }
 .findings li { padding: .15rem 0 .15rem 1.1rem; text-indent: -1.1rem; }
+.findings .sub { text-indent: 0; }
 .findings li::before { content: "–"; display: inline-block; width: 1.1rem; text-indent: 0; color: var(--soft); }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .7rem 1.6rem; margin: 1.6rem 0 0;
   padding: .9rem 0; border-top: 1px solid var(--rule); border-bottom: 1px solid var(--rule); font-size: .88rem; }

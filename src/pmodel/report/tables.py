@@ -74,7 +74,8 @@ def _cell(value: str, *subs: str) -> list[Markup]:
 def _likelihood(model: Model, of: int) -> list[Markup]:
     written = model["likelihood"]
     if written is None:
-        return _cell("none", "it has no density" if not model["health"] else "")
+        refused = any(sentence.startswith("no likelihood") for sentence in model["health"])
+        return _cell("none", "" if refused else "it has no density")
     words = {"exact": "exact", "lower_bound": "lower bound", "estimate": "estimate"}[written["kind"]]
     ranked = "never ranked" if written["kind"] == "estimate" else place(model["place"].get("likelihood"), of)
     return _cell(likelihood(written), words, f"place {ranked}" if ranked[:1].isdigit() else ranked)

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
-__all__ = ["Diagnosis"]
+__all__ = ["REMEDY", "USELESS", "Diagnosis"]
+
+USELESS = ", of no use as it is"
+"""What follows the name of a fatal verdict."""
+REMEDY = " Remedy: "
+"""What stands before the remedy."""
 
 
 @final
@@ -27,7 +32,7 @@ class Diagnosis:
     fatal: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.words} Remedy: {self.remedy}"
+        return f"{self.name}{USELESS if self.fatal else ''}: {self.words}{REMEDY}{self.remedy}"
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON, for ``run.json`` and the log."""
