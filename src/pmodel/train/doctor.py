@@ -43,7 +43,7 @@ LEAST_STEPS = 100
 unit after 30 steps, and 0.1 after 60."""
 ROWS = 256
 """Samples, and data beside them: a share of them has a standard error of at most 0.031."""
-TRAINING_ROWS = 8192
+TRAINING_ROWS = 4096
 """Training data that samples are compared with."""
 SECONDS = 0.1
 """Sampling ends after this time, once there is a quarter of ``ROWS``: some models sample entry by entry."""
