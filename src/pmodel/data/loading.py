@@ -70,7 +70,8 @@ def load_data(
         corrupt: Folders: ``refuse`` (the default) or ``skip`` pictures that cannot be read.
         alpha: Folders: lay transparent pictures on ``white`` (the default) or ``refuse`` them.
         mapped: ``.npy`` and unpacked IDX: whether the data stay in the file and are read when they are needed, by default if
-            they are more than 1 GiB. Validation and test data are then at most 10 000 each. The file must not be changed.
+            they are more than 1 GiB. Validation and test data are then at most 10 000 and 128 MiB each. The file must not be
+            changed.
 
     Raises:
         UnknownName: if there is no such data set, file, label or column; the nearest names are given.

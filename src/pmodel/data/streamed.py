@@ -17,15 +17,15 @@ from .understood import DIM, arranged, codes_of, counted, dim, numeric, require_
 
 __all__ = ["map_data"]
 
-HELD_OUT = 10_000
-"""Validation and test data are at most so many each: they are read into memory."""
+HELD_OUT, BYTES = 10_000, 2**27
+"""Validation and test data are at most so many data and so many bytes each: they are read into memory."""
 
 
 def map_data(file: RowFile, y: NDArray[Any] | None, *, seed: int, levels: int | None) -> Dataset:
     """The rows of a file as a data set; those for training stay there.
 
-    All values but those of byte pictures, where each byte is a level, are read once to be checked. Up to ``10 * HELD_OUT``
-    data are split as they would be in memory, and so have the same hash.
+    All values but those of byte pictures, where each byte is a level, are read once to be checked. Where
+    10 % of the data are no more than may be held out, the split is that of data in memory, and so is the hash.
 
     Args:
         file: At least one row of numbers.
@@ -52,7 +52,7 @@ def map_data(file: RowFile, y: NDArray[Any] | None, *, seed: int, levels: int | 
     if n <= SMALL:
         every = torch.arange(n)
         return assemble(file.path.name, domain, part(every, every), label_names=label_names, note=note)
-    valid, test = set_apart(n, seed, HELD_OUT)
+    valid, test = set_apart(n, seed, max(1, min(HELD_OUT, BYTES // file.width)))
     train = AllBut(n, torch.cat([valid, test]))
     parts = part(train, train[torch.arange(len(train))]), part(valid, valid), part(test, test)
     return assemble(file.path.name, domain, parts, label_names=label_names, note=note)

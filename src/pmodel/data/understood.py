@@ -65,7 +65,7 @@ def require_numbers(dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> 
     """
     if dtype.kind not in "biuf":
         raise DtypeError(f"{name} must be numeric.", got=f"dtype {dtype}")
-    if not shape or 0 in shape:
+    if not shape or min(shape) <= 0:
         raise ShapeError(f"{name} must hold at least one datum.", got=f"shape {shape}")
 
 
