@@ -21,10 +21,10 @@ FLOORS = (
     {"model", "capability", "learning"},
     {"explicit", "implicit", "representation", "language", "nn", "wrappers"},
     {"catalogue", "construction"},
-    {"storage", "data", "pictures"},
+    {"storage", "data", "pictures", "settings"},
     {"train"},
     {"metrics", "tasks", "testing"},
-    {"evaluation", "comparison", "report", "settings"},
+    {"evaluation", "comparison", "report"},
     {"cli", "studio", "__main__"},
 )
 """What stands on what: a module imports only from its own floor and those before it."""

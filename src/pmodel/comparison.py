@@ -217,15 +217,10 @@ def compare(
         Stopped: if a signal ended it; everything is saved.
         NotSupported: if it is one of several processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise NotSupported(
-            "A comparison runs in one process.", hint="fit each model under torchrun, and evaluate the runs"
-        )
+    _require_possible(seeds)
     tell = on_progress or (lambda progress: None)
     dataset = data if isinstance(data, Dataset) else load_data(data)
     out = Path(out)
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= 1000:
-        raise RangeError("seeds must be a whole number from 1 to 1000.", got=seeds)
     entries = _entries(models)
     shared = {
         "data": dataset.hash,
@@ -254,6 +249,15 @@ def compare(
             _write(out, dataset, bench, shared, outcomes)  # an interrupted comparison has a report too
     tell(Progress("report", dataset.name))
     return Comparison(_write(out, dataset, bench, shared, outcomes), out)
+
+
+def _require_possible(seeds: int) -> None:
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= 1000:
+        raise RangeError("seeds must be a whole number from 1 to 1000.", got=seeds)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise NotSupported(
+            "A comparison runs in one process.", hint="fit each model under torchrun, and evaluate the runs"
+        )
 
 
 def _entries(models: Sequence[str | tuple[str, Mapping[str, Any]]]) -> list[Entry]:
