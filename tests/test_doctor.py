@@ -18,7 +18,7 @@ from pmodel.domain import Column, Discrete, Real, Table
 from pmodel.errors import Diverged, RunError
 from pmodel.learning import Batch, GradientTrained, Loss, Phase
 from pmodel.storage import read_json
-from pmodel.train import Diagnosed, Diagnosis, Stepped, plan
+from pmodel.train import Diagnosed, Diagnosis, Rescued, Stepped, plan
 from pmodel.train.doctor import EXPLODED, LEAST_STEPS, WINDOW, Doctor, explain
 from pmodel.train.neighbours import Columns, copied, differ, nearest
 
@@ -164,6 +164,34 @@ def test_a_rate_that_explodes_leaves_the_last_good_state(digits, tmp_path, name,
     model = pmodel.load(tmp_path / "run")
     assert all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values() if tensor.is_floating_point())
     assert len(model.sample(2, generator=0)) == 2
+
+
+def test_a_state_with_an_exploded_loss_is_not_saved_over_a_good_one(digits, tmp_path):
+    steps = []
+    with pytest.raises(Diverged, match="exploded"):
+        pmodel.fit(
+            "vae",
+            digits,
+            out=tmp_path / "run",
+            size="tiny",
+            steps=150,
+            settings={"rate": 10.0},
+            save_every=0,
+            logs=(),
+            on_event=lambda e: steps.append((type(e).__name__, getattr(e, "losses", {}).get("bound.bound"))),
+        )
+    exploded = [k for k, (name, bound) in enumerate(steps) if name == "Stepped" and abs(bound) > 1000 * 211]
+    assert exploded
+    assert ("Saved", None) in steps[: exploded[0]]
+    assert all(steps[k + 1][0] != "Saved" for k in exploded if k + 1 < len(steps))
+
+
+def test_a_loss_that_exploded_is_rescued(digits):
+    events = []
+    settings = {"rate": 10.0, "retry": 10}
+    model = pmodel.fit("dcgan", digits, size="tiny", steps=150, settings=settings, on_event=events.append)
+    assert any(isinstance(event, Rescued) for event in events)
+    assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
 
 
 def test_a_batch_that_is_not_finite_names_the_datum(tmp_path):
@@ -599,4 +627,4 @@ def test_a_diagnosis_survives_its_record():
     diagnosis = Diagnosis("collapse", "It is.", "leave it", fatal=True)
     assert Diagnosis.from_json(diagnosis.to_json()) == diagnosis
     assert Diagnosis.from_json({"name": 3, "fatal": "yes", "step": 2}) == Diagnosis("3", "", "")
-    assert str(diagnosis) == "collapse: It is. Remedy: leave it"
+    assert str(diagnosis) == "collapse, of no use as it is: It is. Remedy: leave it"

@@ -133,21 +133,30 @@ class Doctor:
         verdicts = [verdict for verdict in found if verdict is not None] + list(self.saturated.values())
         return sorted(verdicts, key=lambda verdict: not verdict.fatal)
 
+    @property
+    def calm(self) -> bool:
+        """Whether no loss of the last report had exploded: only then is the state worth to be gone back to."""
+        return not self.recent or not self._exploded(self.recent[-1])
+
+    def _exploded(self, losses: Mapping[str, float]) -> set[str]:
+        """The losses that are much larger than any of their phase were at the start."""
+        scales = ((name, value, self.scales.get(name.partition(".")[0], math.inf)) for name, value in losses.items())
+        return {name for name, value, scale in scales if abs(value) > EXPLODED * scale}
+
     def _refuse_exploded(self) -> None:
         if not self.scales:
             for name, value in self.recent[0].items():
                 phase = name.partition(".")[0]
                 self.scales[phase] = max(self.scales.get(phase, 1.0), abs(value))
         last = list(self.recent)[-REPORTS:]
-        for name, value in last[-1].items():
-            scale = self.scales.get(name.partition(".")[0], math.inf)
-            if len(last) == REPORTS and all(abs(losses.get(name, 0.0)) > EXPLODED * scale for losses in last):
-                raise Diverged(
-                    f"The loss {name!r} has exploded: it is {value:.3g} at step {self.step}, and was at most {scale:.3g} "
-                    "at the start. The steps are too large.",
-                    got=dict(last[-1]),
-                    hint=SMALLER_STEPS,
-                )
+        lasting = set.intersection(*map(self._exploded, last)) if len(last) == REPORTS else set[str]()
+        for name in sorted(lasting):
+            raise Diverged(
+                f"The loss {name!r} has exploded: it is {last[-1][name]:.3g} at step {self.step}, and losses were at most "
+                f"{self.scales[name.partition('.')[0]]:.3g} at the start. The steps are too large.",
+                got=dict(last[-1]),
+                hint=SMALLER_STEPS,
+            )
 
     def _saturation(self, phase: str) -> Diagnosis | None:
         losses = [report.get(f"{phase}.loss", math.inf) for report in self.recent]

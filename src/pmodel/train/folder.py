@@ -141,7 +141,7 @@ class RunFolder:
         """At the start, for there to be a state to go back to; then by the clock."""
         if isinstance(event, Started):
             return self.training.position.step + self.training.position.iteration == 0
-        if not isinstance(event, Stepped | Iterated):
+        if not isinstance(event, Stepped | Iterated) or not self.training.doctor.calm:
             return False
         return time.perf_counter() - self.saved >= max(self.every, self.cost / SHARE if self.every else 0)
 

@@ -193,7 +193,7 @@ class Training:
         # not where a signal halts it: the resumed run would have been scored once more, and stopped earlier or kept others
         if self.validation is not None and (_falls(at.step, plan.steps, plan.validations) or ended):
             yield self._validated(stepper, self.validation)
-        if plan.recipe.retry and self._due(at.step):
+        if plan.recipe.retry and self._due(at.step) and self.doctor.calm:
             self._remember()
         if at.step in self._pictures() and not plan.iterations:  # codes have no density before its turn comes
             with self._averaged(stepper):
