@@ -162,6 +162,7 @@ class RunFolder:
         """Write the model and then the record that says so: a folder with such a record is whole."""
         model, at = self.training.model, self.training.position
         for log in self.logs:
+            log.flush()  # the checkpoint from which a lost line would be written again goes away
             log.close()
         written = write_tensors(self.folder / TENSORS, model.state_dict())
         result = {
