@@ -1,8 +1,10 @@
 """``compare``: entries with options, failures as rows, interrupted comparisons that go on, and a report that says all."""
 
+import itertools
 import json
 import math
 import os
+import shlex
 import signal
 
 import pytest
@@ -10,9 +12,10 @@ import torch
 
 from pmodel import comparison
 from pmodel.comparison import Entry, compare
-from pmodel.data import from_arrays
+from pmodel.data import from_arrays, load_data
 from pmodel.errors import BadInput, NotSupported, RangeError, RunError, Stopped, UnknownName
 from pmodel.report import SCHEMA
+from pmodel.settings import parse_settings
 from pmodel.storage import digest, load
 from pmodel.train import Resumed, Stepped
 from pmodel.train.diagnosis import Diagnosis
@@ -261,3 +264,13 @@ def test_run_folders_have_plain_names(label):
     assert not name.startswith(".")
     assert len(name) < 100
     assert comparison._safe(label + "!") != name
+
+
+def test_the_command_of_a_report_reads_the_data_as_they_were_read(tmp_path):
+    rows = [f"{k / 8},{k * k / 64},{'red' if k % 3 else 'blue'}" for k in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["height,mass,colour", *rows]))
+    data = load_data(str(tmp_path / "t.csv"), columns={"mass": "drop"}, label="colour")
+    (command,) = compare(["gaussian"], data, out=tmp_path / "out", n=20).report["commands"]
+    words = shlex.split(command)
+    pairs = [after for word, after in itertools.pairwise(words) if word == "--set"]
+    assert parse_settings(pairs, data=True).data == {"columns": {"mass": "drop"}, "label": "colour"}

@@ -26,6 +26,7 @@ from .. import __version__
 from ..data import Dataset
 from ..metrics import Candidate, Judge, Verdict, bits_per_dim_json, compare_likelihoods
 from ..metrics.likelihood import NORMAL_99, places, seeds_half
+from ..settings import spelt_settings
 
 if TYPE_CHECKING:
     from ..comparison import Outcome
@@ -197,8 +198,7 @@ def _command(
 ) -> str:
     """The command that makes this comparison again."""
     words = ["pmodel", "compare", *labels, "--data", data.source or data.name]
-    for name, value in data.options.items():
-        words += ["--set", f"data.{name}={','.join(map(str, value)) if isinstance(value, list | tuple) else value}"]
+    words += spelt_settings(data.options, "data.")
     words += ["--budget", f"{shared['budget']:g}s"] if shared["budget"] is not None else []
     words += ["--steps", str(shared["steps"])] if shared["steps"] is not None else []
     words += ["--size", shared["size"]] if shared["size"] != "base" else []
