@@ -6,14 +6,17 @@ import json
 import math
 import os
 import re
+import shutil
 import typing
 from pathlib import Path
 
 import pytest
 import torch
 
+import pmodel
 from pmodel.domain import Discrete
 from pmodel.errors import NotSupported, RunError, UnknownName
+from pmodel.storage import digest
 from pmodel.train import events, logs
 from pmodel.train.diagnosis import Diagnosis
 from pmodel.train.logs import LOGS, SCHEMA, JsonLines, TensorBoard, open_logs
@@ -188,6 +191,26 @@ class TestOpenLogs:
             log.close()
         assert (tmp_path / "events.jsonl").exists()
         assert list((tmp_path / "tensorboard").iterdir())
+
+
+class TestRuns:
+    def test_a_run_writes_what_it_is_asked_to(self, board, tmp_path):
+        pmodel.fit("mixture", "digits", out=tmp_path / "run", components=2, steps=3, logs=LOGS)
+        shutil.move(tmp_path / "run" / "tensorboard", tmp_path / "board")
+        found = board([])
+        passes = [line for line in lines(tmp_path / "run" / "events.jsonl") if line["event"] == "iterated"]
+        assert [value for _, value in numbers(found, "training/log_prob")] == pytest.approx(
+            [line["log_prob"] for line in passes], rel=1e-6
+        )
+        assert [step for step, _ in numbers(found, "training/log_prob")] == [1, 2, 3]
+        assert len(found.Images("samples")) == 1
+
+    def test_logs_change_nothing(self, tmp_path):
+        pytest.importorskip("tensorboard")
+        logged = pmodel.fit("vae", "digits", out=tmp_path / "a", size="tiny", steps=9, logs=LOGS)
+        silent = pmodel.fit("vae", "digits", out=tmp_path / "b", size="tiny", steps=9, logs=())
+        assert digest(logged) == digest(silent)
+        assert not (tmp_path / "b" / "events.jsonl").exists()
 
 
 DOCUMENT = (Path(__file__).resolve().parents[1] / "docs" / "events.md").read_text()
