@@ -225,3 +225,14 @@ def test_the_judge_of_mnist_is_right(tmp_path):
 def test_the_domain_of_images_may_be_real():
     assert not can_judge(replace(load_data("digits"), domain=Real((1, 8, 8))))
     assert can_judge(replace(load_data("digits"), domain=Discrete((1, 8, 8), 17)))
+
+
+def test_a_run_that_has_not_finished_is_not_evaluated(tmp_path):
+    folder = tmp_path / "run"
+    pmodel.fit("histogram", "dice", out=folder)
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"status": "training"}))
+    with pytest.raises(RunError, match="has not finished") as caught:
+        pmodel.evaluate(folder)
+    assert "--resume" in str(caught.value)
+    assert not (folder / "scores.json").exists()

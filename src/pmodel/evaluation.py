@@ -262,7 +262,7 @@ def evaluate(
     folder, record = None, None
     if not isinstance(model, Model):
         folder = Path(model)
-        record, model = read_json(folder / RECORD), load(folder)
+        record, model = _finished(folder), load(folder)
     if data is None:
         data = _data_of(record)
     dataset = data if isinstance(data, Dataset) else load_data(data)
@@ -274,6 +274,17 @@ def evaluate(
         evaluation.save(folder, bench.protocol)
         write_run_page(folder, dataset)
     return evaluation
+
+
+def _finished(folder: Path) -> dict[str, Any]:
+    """The record of a run whose model will not change any more: an evaluation stays in its folder."""
+    record = read_json(folder / RECORD)
+    if record.get("status") == "training":
+        raise RunError(
+            f"{folder} is a run that has not finished.",
+            hint="finish it with pmodel fit … --resume; pmodel score and sample take its last checkpoint",
+        )
+    return record
 
 
 def judges_folder() -> Path:
