@@ -101,7 +101,13 @@ class Diverged(TrainingError):
 
 
 class LostProcess(TrainingError):
-    """Another process of the run is gone, so that its sums cannot be had."""
+    """Another process of the run is gone, so that its sums cannot be had.
+
+    Attributes:
+        told: Whether another process says so, or why; this one may then be silent.
+    """
+
+    told: bool = False
 
 
 class Stopped(TrainingError):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
 
-from ..errors import BadInput, DataError, PmodelError, Stopped, UnknownName, shortened
+from ..errors import BadInput, DataError, LostProcess, PmodelError, Stopped, UnknownName, shortened
 from .console import plain, speaks
 
 __all__ = ["FAILED", "INTERRUPTED", "USAGE", "guarded", "reading"]
@@ -17,6 +20,8 @@ __all__ = ["FAILED", "INTERRUPTED", "USAGE", "guarded", "reading"]
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
+GRACE = 10.0
+"""Seconds for process 0 to say what is wrong; torchrun then ends the others."""
 
 
 @contextmanager
@@ -41,7 +46,8 @@ def guarded(*, show_traceback: bool) -> Iterator[None]:
     except Stopped as error:
         _end(str(error), INTERRUPTED, show_traceback)
     except PmodelError as error:
-        _end(f"Error: {error}", _code(error), show_traceback)
+        told = isinstance(error, LostProcess) and error.told
+        _end(f"Error: {error}", _code(error), show_traceback, silent=told)
     except MemoryError:
         _end("Error: There is not enough memory for this.", FAILED, show_traceback)
     except Exception as error:  # a fault of pmodel's own: still no wall of text
@@ -55,11 +61,15 @@ def _code(error: PmodelError) -> int:
     return USAGE if isinstance(error, BadInput | UnknownName) else FAILED
 
 
-def _end(message: str, code: int, show_traceback: bool) -> None:
+def _end(message: str, code: int, show_traceback: bool, *, silent: bool = False) -> None:
     if show_traceback:
         traceback.print_exc()
-    if speaks() or code == FAILED:  # a failure may be this process's own; the rest is the same in all
+    if speaks() or (code == FAILED and not silent):  # a failure may be this process's own; the rest is the same in all
+        if "RANK" in os.environ:  # torchrun ends all processes when one has failed, but not before this is said
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print(plain(message), file=sys.stderr)  # noqa: T201
+    elif code == USAGE:
+        time.sleep(GRACE)
     raise SystemExit(code) from None
 
 

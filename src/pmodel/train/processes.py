@@ -15,7 +15,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, final
@@ -34,6 +34,8 @@ PATIENCE = 600.0
 """Seconds that a process waits for the others: process 0 may meanwhile time steps, score validation data or save."""
 NOTE = "failure"
 """The key of the first failure's note."""
+MISSED = "missed"
+"""The key of how many processes miss another."""
 RESUME = "start it again with the same command and --resume: it goes on from the last checkpoint"
 
 
@@ -150,6 +152,11 @@ class _Group(Processes):
 
     def _lost(self, error: RuntimeError) -> LostProcess:
         note = self._note()
+        lost = self._explained(error, note)
+        lost.told = note is not None or not self._first()
+        return lost
+
+    def _explained(self, error: RuntimeError, note: Mapping[str, Any] | None) -> LostProcess:
         if note is not None:
             return LostProcess(
                 f"Process {note['rank']} of {self.world} failed, and process {self.rank} cannot go on without it.",
@@ -171,6 +178,12 @@ class _Group(Processes):
         note = json.dumps({"rank": self.rank, "words": shortened(words)})
         with contextlib.suppress(RuntimeError):  # the store is gone with process 0: nothing can be told
             self.store.compare_set(NOTE, "", note)
+
+    def _first(self) -> bool:
+        """Whether this process is the first to miss another: it tells the user for all."""
+        with contextlib.suppress(RuntimeError):
+            return int(self.store.add(MISSED, 1)) == 1
+        return True
 
     def _note(self) -> dict[str, Any] | None:
         with contextlib.suppress(RuntimeError):

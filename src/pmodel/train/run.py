@@ -234,10 +234,10 @@ def _followed(training: Training, keeper: RunFolder | None, tell: Callable[[Even
                 saved = keeper.take(event) if keeper is not None else None
                 if saved is not None:
                     tell(saved)
-        if not isinstance(last, Finished):
-            raise _stopped(training, keeper, signals)
-        if keeper is not None:
-            keeper.finish(last)
+            if not isinstance(last, Finished):
+                raise _stopped(training, keeper, signals)
+            if keeper is not None:
+                keeper.finish(last)
     finally:
         if keeper is not None:
             keeper.close()
