@@ -8,19 +8,21 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import torch
-from reference_models import Pair
 
 import pmodel
+from pmodel.cli import main
 from pmodel.cli.failures import guarded
 from pmodel.randomness import forked
-from pmodel.storage import digest
+from pmodel.storage import CHECKPOINT, digest, write_tensors
 from pmodel.train import plan
 from pmodel.train.loop import Training
 from pmodel.train.processes import joined
+from reference_models import Pair
 
 
 def exchange(folder):
@@ -93,34 +95,54 @@ def silent(folder):
 
 
 FITS = {
-    "mixture": {"data": "digits", "components": 5, "steps": 8},
-    "vae": {"data": "digits", "size": "tiny", "steps": 20, "settings": {"batch": 64, "ema": 0.0}},
-    "dcgan": {"data": "digits", "size": "tiny", "steps": 20, "settings": {"batch": 64, "ema": 0.0}},
+    "categories": ("mixture", {"data": "digits", "components": 5, "steps": 8}),
+    "covariances": ("mixture", {"data": "moons", "components": 6, "steps": 8}),
+    "one phase": ("vae", {"data": "digits", "size": "tiny", "steps": 20, "settings": {"batch": 64, "ema": 0.0}}),
+    "two phases": ("dcgan", {"data": "digits", "size": "tiny", "steps": 20, "settings": {"batch": 64, "ema": 0.0}}),
 }
-"""What is fitted by several processes, and by one: expectation maximisation, one phase, two phases."""
+"""What is fitted by several processes, and by one: expectation maximisation, and descent in one phase and in two."""
 
 
 def fits(folder):
     """The hash of each model as this process has it at the end; process 0 leaves its run behind."""
-    return {name: digest(pmodel.fit(name, **given, out=folder / name)) for name, given in FITS.items()}
+    found = {}
+    for case, (name, given) in FITS.items():
+        found[case] = digest(pmodel.fit(name, **given, out=folder / case))
+    with joined("cpu") as processes:
+        model = pair(processes, shards=2)
+    if processes.leader:
+        write_tensors(folder / "pair.safetensors", model.state_dict())
+    return {**found, "pair": digest(model)}
 
 
-def pair(processes, shards, steps=20):
-    """A game between two players with batch norm, whose running statistics move too."""
+def pair(processes, shards):
+    """Twenty steps of a game between two players with batch norm, whose running statistics move too."""
     data = pmodel.load_data("moons")
     with forked(0, "pair"):
         model = Pair(data.domain)
     settings = {"batch": 64, "ema": 0.0, "select": "last"}
-    course = plan(model, data, steps=steps, settings=settings, shards=shards, processes=processes)
+    course = plan(model, data, steps=20, settings=settings, shards=shards, processes=processes)
     for _ in Training(model, data, course, processes):
         pass
     return model
 
 
-def normed(folder):
-    """The weights and the running statistics of the game as this process has it at the end."""
-    with joined("cpu") as processes:
-        return {name: tensor.tolist() for name, tensor in pair(processes, shards=2).state_dict().items()}
+COURSE = ["fit", "vae", "--data", "digits", "--size", "tiny", "--steps", "120", "--set", "train.batch=32"]
+COURSE += ["--save-every", "0.001s", "--out"]
+"""A course that is saved after every report."""
+
+
+def deserted(folder):
+    """The command line, in which process 1 is killed once there is a checkpoint."""
+
+    def die():
+        while not (folder / CHECKPOINT).exists():
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if os.environ["RANK"] == "1":
+        threading.Thread(target=die, daemon=True).start()
+    main([*COURSE, str(folder)])
 
 
 if __name__ == "__main__":

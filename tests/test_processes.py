@@ -2,26 +2,59 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from pmodel.errors import LostProcess, RunError
-from pmodel.train.processes import ALONE, joined
+import pmodel
+from pmodel.cli import main
+from pmodel.errors import BadInput, LostProcess, RunError
+from pmodel.storage import CHECKPOINT, digest
+from pmodel.train import plan
+from pmodel.train.loop import Training
+from pmodel.train.preparation import batches_of
+from pmodel.train.processes import ALONE, Processes, joined
+from processes_program import COURSE, FITS, pair
 
 PROGRAM = str(Path(__file__).with_name("processes_program.py"))
 
 
-def torchrun(*words, processes=2, **options):
-    """Run a program in several processes: as a user does, with one thread each."""
+def started(*words, processes=2):
+    """A program in several processes: started as a user does, with one thread each."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*command, *map(str, words)], capture_output=True, text=True, timeout=120, env=environment, **options
+    return subprocess.Popen(
+        [*command, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
+
+
+def ended(program):
+    """The exit code and what was said, once a program has ended."""
+    with program:
+        try:
+            stdout, stderr = program.communicate(timeout=120)
+        finally:
+            program.terminate()
+    return subprocess.CompletedProcess(program.args, program.returncode, stdout, stderr)
+
+
+def torchrun(*words, processes=2):
+    return ended(started(*words, processes=processes))
+
+
+@pytest.fixture
+def one_thread():
+    """The arithmetic of each process that torchrun starts here."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def words(done):
@@ -121,3 +154,121 @@ class TestLoss:
         done = torchrun(PROGRAM, "silent", tmp_path)
         assert done.returncode == 1
         assert "does not answer" in words(done)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """Runs of two processes, and the hash that each process has of its models."""
+    folder = tmp_path_factory.mktemp("fitted")
+    done = torchrun(PROGRAM, "fits", folder)
+    assert done.returncode == 0, done.stderr
+    return folder, [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def distance(a, b):
+    return max(float((a[name].double() - b[name].double()).abs().max()) for name in a if a[name].numel())
+
+
+def alone(case, shards):
+    """What two processes fit, in this one."""
+    if case == "pair":
+        return pair(ALONE, shards).state_dict()
+    name, given = FITS[case]
+    return pmodel.fit(name, **given, shards=shards).state_dict()
+
+
+@pytest.mark.usefixtures("one_thread")
+class TestTwoAreOne:
+    @pytest.mark.parametrize("case", [*FITS, "pair"])
+    def test_all_processes_have_the_same_bits(self, fitted, case):
+        assert fitted[1][0][case] == fitted[1][1][case]
+
+    @pytest.mark.parametrize("case", ["categories", "covariances"])
+    @pytest.mark.parametrize("shards", [1, 2])
+    def test_expectation_maximisation_is_the_same_to_1e_10(self, fitted, case, shards):
+        assert distance(pmodel.load(fitted[0] / case).state_dict(), alone(case, shards)) < 1e-10
+
+    @pytest.mark.parametrize("case", ["one phase", "two phases", "pair"])
+    def test_descent_is_that_of_one_process_with_two_shards_to_1e_6(self, fitted, case):
+        path = fitted[0] / "pair.safetensors" if case == "pair" else fitted[0] / case / "model.safetensors"
+        two = load_file(path)
+        assert distance(two, alone(case, shards=2)) < 1e-6
+        assert distance(two, alone(case, shards=1)) > 1e-4  # other noise: the comparison can tell
+
+    def test_every_process_has_its_part_of_small_data(self):
+        data = pmodel.load_data("dice")
+        course = plan(pmodel.make("histogram", data.domain), data, shards=3)
+        batches = batches_of(data, course, conditional=False)
+        blocks = [block.x for rank in range(3) for _, block in batches.blocks(rank, 3)]
+        assert len(blocks) == 3
+        assert torch.equal(torch.cat(blocks), data.train.x)
+
+    def test_shards_that_cannot_be_shared_out_equally_are_refused(self):
+        data = pmodel.load_data("dice")
+        model = pmodel.make("histogram", data.domain)
+        two = Processes()
+        two.world = 2
+        with pytest.raises(BadInput, match="3 shards, which 2 processes"):
+            Training(model, data, plan(model, data, shards=3), two)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder and the words of a run of the command line in two processes that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, torchrun("-m", "pmodel", *COURSE, folder)
+
+
+class TestCommandLine:
+    def test_only_process_0_writes_and_speaks(self, whole):
+        folder, done = whole
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == ""
+        assert done.stderr.count("finished after 120 steps") == 1
+        assert done.stderr.count(f"run: {folder}") == 1
+        lines = [json.loads(line)["event"] for line in (folder / "events.jsonl").read_text().splitlines()]
+        assert lines.count("stepped") == 120
+        assert lines.count("finished") == 1
+        assert not (folder / CHECKPOINT.parent).exists()
+
+    def test_a_killed_process_ends_the_run_which_resumes_to_the_same_bits(self, whole, tmp_path):
+        folder = tmp_path / "run"
+        done = torchrun(PROGRAM, "deserted", folder)
+        assert done.returncode == 1
+        assert "Another of the 2 processes of this run is gone" in words(done)
+        assert "--resume" in words(done)
+        assert (folder / CHECKPOINT).exists()
+        done = torchrun("-m", "pmodel", *COURSE, folder, "--resume")
+        assert done.returncode == 0, done.stderr
+        assert digest(pmodel.load(folder)) == digest(pmodel.load(whole[0]))
+
+    @pytest.mark.usefixtures("one_thread")
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_stopped_run_resumes_to_the_same_bits(self, whole, tmp_path, number):
+        folder = tmp_path / "run"
+        program = started("-m", "pmodel", *COURSE, folder)
+        while not (folder / CHECKPOINT).exists() and program.poll() is None:
+            time.sleep(0.01)
+        program.send_signal(number)
+        done = ended(program)
+        assert done.returncode == 1
+        assert done.stderr.count(f"Stopped by {number.name} after step") == 1
+        assert "everything is saved" in done.stderr
+        assert "--resume" in done.stderr
+        words = COURSE[COURSE.index("--data") : -1]
+        with pytest.raises(SystemExit) as end:  # one process does the work of two shards
+            main(["fit", "vae", *words, "--out", str(folder), "--resume"])
+        assert end.value.code == 0
+        assert digest(pmodel.load(folder)) == digest(pmodel.load(whole[0]))
+
+    def test_what_process_0_refuses_ends_all(self, whole):
+        done = torchrun("-m", "pmodel", *COURSE, whole[0])
+        assert done.returncode == 1
+        assert f"Error: {whole[0]} holds a run already." in done.stderr
+        assert done.stderr.count("Error: ") == 1 + done.stderr.count("ChildFailedError: ")  # the others are silent
+
+    def test_wrong_usage_ends_all_with_its_code(self, tmp_path):
+        done = torchrun("-m", "pmodel", *COURSE, tmp_path / "run", "--set", "layers=many")
+        assert done.returncode == 1  # torchrun's own: it tells that of the process
+        assert "exitcode  : 2" in done.stderr
+        assert "layers" in words(done)
