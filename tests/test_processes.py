@@ -19,7 +19,7 @@ from pmodel.storage import CHECKPOINT, digest
 from pmodel.train import plan
 from pmodel.train.loop import Training
 from pmodel.train.preparation import batches_of
-from pmodel.train.processes import ALONE, Processes, joined
+from pmodel.train.processes import ALONE, Processes, joined, launcher
 from processes_program import COURSE, FITS, pair
 
 PROGRAM = str(Path(__file__).with_name("processes_program.py"))
@@ -254,7 +254,7 @@ class TestCommandLine:
         assert done.returncode == 1
         assert done.stderr.count(f"Stopped by {number.name} after step") == 1
         assert "everything is saved" in done.stderr
-        assert "--resume" in done.stderr
+        assert "go on with: torchrun --standalone --nproc-per-node 2 -m pmodel fit vae" in done.stderr
         words = COURSE[COURSE.index("--data") : -1]
         with pytest.raises(SystemExit) as end:  # one process does the work of two shards
             main(["fit", "vae", *words, "--out", str(folder), "--resume"])
@@ -267,8 +267,32 @@ class TestCommandLine:
         assert f"Error: {whole[0]} holds a run already." in done.stderr
         assert done.stderr.count("Error: ") == 1 + done.stderr.count("ChildFailedError: ")  # the others are silent
 
+    def test_nothing_else_runs_over_several_processes(self, monkeypatch, capsys):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        with pytest.raises(SystemExit) as end:
+            main(["models"])
+        assert end.value.code == 2
+        assert "Only fit runs over several processes" in capsys.readouterr().err
+
     def test_wrong_usage_ends_all_with_its_code(self, tmp_path):
         done = torchrun("-m", "pmodel", *COURSE, tmp_path / "run", "--set", "layers=many")
         assert done.returncode == 1  # torchrun's own: it tells that of the process
         assert "exitcode  : 2" in done.stderr
         assert "layers" in words(done)
+
+
+@pytest.mark.parametrize(
+    ("environment", "before"),
+    [
+        ({}, ""),
+        ({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}, ""),
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}, "torchrun --standalone --nproc-per-node 2 -m "),
+        ({"RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, "torchrun … -m "),
+    ],
+)
+def test_the_command_to_go_on_starts_as_many_processes(monkeypatch, environment, before):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert launcher() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
@@ -11,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from .. import __version__
+from ..errors import BadInput
 from .failures import guarded
 
 __all__ = ["COMMANDS", "application"]
@@ -98,6 +100,10 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run the body; the command line has been read by now."""
         with guarded(show_traceback=bool(ctx.find_root().params.get("traceback"))):
+            if self.name != "fit" and os.environ.get("WORLD_SIZE", "1") != "1":
+                raise BadInput(
+                    "Only fit runs over several processes.", got=f"pmodel {self.name}", hint="leave torchrun out"
+                )
             return super().invoke(ctx)
 
 

@@ -27,6 +27,7 @@ from .events import Event, Finished, Iterated, Sampled, Saved, Started, Stepped
 from .logs import Log, open_logs
 from .loop import Training
 from .planning import Plan
+from .processes import launcher
 
 try:
     import fcntl
@@ -187,8 +188,8 @@ class RunFolder:
 
     @property
     def command(self) -> str:
-        """The command that goes on with this run."""
-        return resume_command(self.folder, self.record)
+        """The command that goes on with this run, in as many processes."""
+        return launcher() + resume_command(self.folder, self.record)
 
 
 def _claimed(folder: Path) -> int | None:

@@ -28,7 +28,7 @@ from ..errors import LostProcess, PmodelError, RunError, TrainingError, shortene
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
 
-__all__ = ["ALONE", "PATIENCE", "Processes", "joined"]
+__all__ = ["ALONE", "PATIENCE", "Processes", "joined", "launcher"]
 
 PATIENCE = 600.0
 """Seconds that a process waits for the others: process 0 may meanwhile time steps, score validation data or save."""
@@ -248,6 +248,16 @@ def joined(device: str = "auto", *, patience: float = PATIENCE) -> Iterator[Proc
         _part(failed=False)
     finally:
         sys.excepthook = hook  # PyTorch replaces it when processes join
+
+
+def launcher() -> str:
+    """What comes before ``pmodel`` in the command that starts as many processes again; nothing for one."""
+    world = os.environ.get("WORLD_SIZE", "1")
+    if "RANK" not in os.environ or world == "1":
+        return ""
+    if os.environ.get("LOCAL_WORLD_SIZE") == world:
+        return f"torchrun --standalone --nproc-per-node {world} -m "
+    return "torchrun … -m "
 
 
 def _backend(device: str) -> str:
