@@ -102,6 +102,21 @@ def test_a_row_beyond_the_data_is_refused(row, pair):
         pair[0][torch.tensor([0, row])]
 
 
+ANNOUNCED = {
+    "apart": torch.tensor([239, 0, 17]),
+    "in a row": torch.arange(100, 240),
+    "one": torch.tensor([239]),
+    "none": torch.tensor([], dtype=torch.int64),
+}
+
+
+@pytest.mark.parametrize("name", ANNOUNCED)
+def test_rows_that_are_announced_are_what_they_were(name, pair):
+    left, read = pair
+    left.announce(ANNOUNCED[name])
+    assert torch.equal(left[ANNOUNCED[name]], read[ANNOUNCED[name]])
+
+
 def test_all_of_the_data_are_an_array_if_they_fit(pair, monkeypatch):
     left, read = pair
     assert torch.equal(left.read(), read)

@@ -232,7 +232,7 @@ def _unsplit(n: int) -> str:
 def _order(n: int, seed: int, purpose: str) -> Tensor:
     """A permutation that depends on nothing but its arguments: NumPy has frozen this stream for good (NEP 19)."""
     stream = np.random.RandomState(derive(seed, purpose) % 2**32)
-    return torch.from_numpy(stream.permutation(n).astype(np.int64))
+    return torch.from_numpy(stream.permutation(n).astype(np.int64, copy=False))
 
 
 def hold_out(whole: Split, n: int, seed: int = 0) -> tuple[Split, Split]:
