@@ -95,7 +95,7 @@ def test_small_and_simple_data_raise_no_alarm(name, data):
 def test_a_healthy_run_on_mnist_is_left_in_peace(name):
     if not os.environ.get("PMODEL_DATA"):
         pytest.skip("MNIST is not here")
-    assert fitted(name, load_data("mnist"), size="small" if name != "mixture" else "base", steps=300)[0] == []
+    assert fitted(name, load_data("mnist"), size="small" if name != "mixture" else "base", steps=150)[0] == []
 
 
 # forced failures: the verdict, its remedy, and whether the model is of any use
