@@ -65,11 +65,11 @@ def exchanges(group):
 
 
 def killed(folder):
-    """Process 1 is killed while process 0 waits for it."""
+    """Process 0 is killed while process 1 waits for it."""
     with joined("cpu") as group:
         group.any(False)
-        if group.rank == 1:
-            time.sleep(0.5)  # so that process 0 is waiting by now
+        if group.rank == 0:
+            time.sleep(0.5)  # so that process 1 is waiting by now
             (folder / "killed").write_text(str(time.monotonic()))
             os.kill(os.getpid(), signal.SIGKILL)
         try:
@@ -133,16 +133,16 @@ COURSE += ["--save-every", "0.001s", "--out"]
 
 
 def deserted(folder):
-    """The command line, in which process 1 is killed once there is a checkpoint."""
+    """The command line, in which process 1 is killed once there is a checkpoint; started again, it goes on."""
 
     def die():
         while not (folder / CHECKPOINT).exists():
             time.sleep(0.002)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    if os.environ["RANK"] == "1":
+    if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         threading.Thread(target=die, daemon=True).start()
-    main([*COURSE, str(folder)])
+    main([*COURSE, str(folder), "--resume"])
 
 
 if __name__ == "__main__":

@@ -25,9 +25,10 @@ from processes_program import COURSE, FITS, pair
 PROGRAM = str(Path(__file__).with_name("processes_program.py"))
 
 
-def started(*words, processes=2):
+def started(*words, processes=2, restarts=0):
     """A program in several processes: started as a user does, with one thread each."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command += [f"--max-restarts={restarts}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [*command, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -44,8 +45,8 @@ def ended(program):
     return subprocess.CompletedProcess(program.args, program.returncode, stdout, stderr)
 
 
-def torchrun(*words, processes=2):
-    return ended(started(*words, processes=processes))
+def torchrun(*words, **how):
+    return ended(started(*words, **how))
 
 
 @pytest.fixture
@@ -140,6 +141,7 @@ class TestLoss:
         assert done.returncode == 1
         assert float((tmp_path / "ended").read_text()) - float((tmp_path / "killed").read_text()) < 30
         assert "Another of the 2 processes of this run is gone" in words(done)
+        assert "process 1 cannot go on without it" in words(done)
         assert "--resume" in words(done)
 
     def test_a_process_that_fails_tells_the_others_why(self, tmp_path):
@@ -240,6 +242,14 @@ class TestCommandLine:
         assert (folder / CHECKPOINT).exists()
         done = torchrun("-m", "pmodel", *COURSE, folder, "--resume")
         assert done.returncode == 0, done.stderr
+        assert digest(pmodel.load(folder)) == digest(pmodel.load(whole[0]))
+
+    @pytest.mark.slow
+    def test_torchrun_starts_a_run_again_that_lost_a_process(self, whole, tmp_path):
+        folder = tmp_path / "run"
+        done = torchrun(PROGRAM, "deserted", folder, restarts=1)
+        assert done.returncode == 0, done.stderr
+        assert "Another of the 2 processes of this run is gone" in done.stderr
         assert digest(pmodel.load(folder)) == digest(pmodel.load(whole[0]))
 
     @pytest.mark.usefixtures("one_thread")
