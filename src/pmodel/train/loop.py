@@ -197,7 +197,8 @@ class Training:
             self._remember()
         if at.step in self._pictures() and not plan.iterations:  # codes have no density before its turn comes
             with self._averaged(stepper):
-                yield from self._shown(at.step / plan.steps)
+                shown = list(self._shown(at.step / plan.steps))
+            yield from shown  # when whoever takes them may take the state too: the weights are back
         yield stepped
 
     def _late(self) -> bool:
