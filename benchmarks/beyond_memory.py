@@ -4,9 +4,9 @@
 
 The file holds pictures of MNIST over and over, each time with other noise. The sides take turns, each a whole ``pmodel.fit``
 of as many steps: the first 70 000 pictures in memory, and the file. With ``--cold`` a third side takes the file after the
-system has been made to forget what it had read of it: that measures the disk. Images a second are counted from the first report
-of a run to its last. The limit (``RLIMIT_DATA``) is on all memory that the process may write, taken up or not; ``RssAnon``, what
-it has taken up, is read fifty times a second.
+system has been made to forget what it had read of it: that measures the disk. Images a second are counted from the first
+report of a run to its last. The limit (``RLIMIT_DATA``) is on all memory that the process may write, taken up or not;
+``RssAnon``, what it has taken up, is read fifty times a second.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import pmodel
 from pmodel.data import Mapped, arrays, load_data, mapped, spread
 from pmodel.data.mapped import AllBut
 from pmodel.errors import BadInput, DataError, RangeError, ShapeError
+from pmodel.train.events import Event, Stepped
 
 RANDOM = np.random.default_rng(0)
 BYTES = RANDOM.integers(0, 256, (300, 6, 5), dtype=np.uint8)
@@ -274,6 +275,18 @@ def test_a_file_changed_in_use_is_an_error_and_no_crash(touch, tmp_path):
     touch(path)
     with pytest.raises(DataError, match="changed while it was in use"):
         data.train.x[torch.tensor([239])]
+
+
+def test_a_file_changed_during_a_run_ends_it_with_an_error(tmp_path):
+    path = written(tmp_path, BYTES)
+    data = load_data(path, mapped=True)
+
+    def spoil(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step == 3:
+            cut(path)
+
+    with pytest.raises(DataError, match="changed while it was in use"):
+        pmodel.fit("vae", data, steps=20, size="tiny", on_event=spoil)
 
 
 def test_a_file_that_is_replaced_stays_what_it_was(tmp_path):
