@@ -185,6 +185,9 @@ class TestTwoAreOne:
     def test_all_processes_have_the_same_bits(self, fitted, case):
         assert fitted[1][0][case] == fitted[1][1][case]
 
+    def test_no_thread_outlives_the_group(self, fitted):
+        assert [found["threads"] for found in fitted[1]] == [[], []]  # it could abort the process at its end
+
     @pytest.mark.parametrize("case", ["categories", "covariances"])
     @pytest.mark.parametrize("shards", [1, 2])
     def test_expectation_maximisation_is_the_same_to_1e_10(self, fitted, case, shards):

@@ -271,6 +271,9 @@ def _backend(device: str) -> str:
 
 
 def _join(backend: str, timeout: timedelta) -> _Group:
+    # Imported later, as optimisers do, its default arguments would keep the group for ever: its threads would then be alive
+    # when the interpreter ends, and now and then abort the process.
+    import torch.distributed.nn.functional  # noqa: F401
     from torch.distributed import PrefixStore, init_process_group, is_initialized  # type: ignore[attr-defined]
     from torch.distributed.rendezvous import rendezvous
 
