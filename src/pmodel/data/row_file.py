@@ -72,12 +72,12 @@ class RowFile:
         Raises:
             DataError: if the file has been changed since it was opened.
         """
-        self._require_unchanged()
         content = np.empty((len(rows), self.width), np.uint8)
         for start in range(0, len(rows), PIECE):
             piece = rows[start : start + PIECE]
             if len(rows) > PIECE:
                 self.announce(piece)
+            self._require_unchanged()
             began = time.perf_counter()
             np.take(self._rows, piece, 0, out=content[start : start + PIECE], mode="clip")
             slow = time.perf_counter() - began > SLOW * len(piece)
