@@ -84,10 +84,11 @@ def taken(training: Training) -> State:
         parts = {"moments": stepper.moments(), "best": training.best, "carried": training.model.training_state()}
         if stepper.average is not None:
             average = stepper.average
-            smooth = {p.data_ptr(): a for p, a in zip(average.parameters, average.average, strict=True)}
+            smooth = dict(zip(average.names, average.average, strict=True))
+            first = {parameter: name for name, parameter in training.model.named_parameters()}
             parts["raw"] = dict(zip(average.names, average.parameters, strict=True))
             for name, parameter in training.model.named_parameters(remove_duplicate=False):
-                model[name] = smooth[parameter.data_ptr()]
+                model[name] = smooth[first[parameter]]
     position = asdict(training.position)
     if training.good is not None:
         position["good"] = training.good.position
