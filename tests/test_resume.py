@@ -432,6 +432,53 @@ def test_moments_come_back_in_the_layout_of_their_parameter(package, data):
             assert any(p.is_contiguous() is False for p in stepper.phases[0].parameters)
 
 
+class Tied(structures.Growing):
+    """A weight under two names, and weights without entries, of two shapes: all of one address."""
+
+    def __init__(self, domain, given=None):
+        super().__init__(domain, given)
+        self.same = self.mean
+        self.nothing, self.labels = torch.nn.Parameter(torch.zeros(0)), torch.nn.Parameter(torch.zeros(2, 0))
+
+    def phases(self):
+        return (structures.Phase("all", tuple(self.parameters()), self.loss),)
+
+
+def test_tied_and_empty_weights_come_back(data):
+    def fresh():
+        torch.manual_seed(0)
+        model = Tied(data["points"].domain)
+        return Training(model, data["points"], plan(model, data["points"], steps=4))
+
+    first, states = fresh(), []
+    for event in first:
+        if isinstance(event, Stepped):
+            states.append(copied(first.state()))
+    for state in states:
+        second = fresh()
+        second.restore(state)
+        list(second)
+        assert digest(second.model) == digest(first.model)
+        assert state.model["same"].equal(state.model["mean"])
+        assert state.model["labels"].shape == (2, 0)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_warm_start_resumes(trial, tmp_path, named):
+    """Whether the run that it started from is named again or not."""
+    trial.of("growing", 3)
+    source = trial.reference.rename(tmp_path / "source")
+    trial.of("growing", 3, warm_start=source)
+    options = dict(trial.options)
+    for at in range(1, len(trial.operations), 9):
+        trial.fresh()
+        trial.options = options
+        assert broken(trial.run, at, "kill", lambda: trial.fit(trial.run))
+        if not named and (trial.run / RECORD).exists():
+            trial.options = {k: v for k, v in options.items() if k != "warm_start"}
+        assert trial.resumed() == []
+
+
 # What is refused
 
 
