@@ -4,6 +4,7 @@ Every test compares a resumed run with an uninterrupted one: the bytes of its mo
 names of its files (``outcome``). The models are those of ``structures``; ``faults`` breaks the disk.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -461,6 +462,15 @@ def test_tied_and_empty_weights_come_back(data):
         assert digest(second.model) == digest(first.model)
         assert state.model["same"].equal(state.model["mean"])
         assert state.model["labels"].shape == (2, 0)
+
+
+def test_a_score_without_a_standard_error_is_no_obstacle(trial):
+    """One validation datum has none: the record says null, which JSON can."""
+    points = trial.data["points"]
+    trial.data = {"points": dataclasses.replace(points, valid=points.valid.take(torch.arange(1)))}
+    trial.of("growing", 3)
+    assert trial.expected["record"]["validation"]["stderr"] is None
+    assert trial.failures("kill", most=8) == {}
 
 
 @pytest.mark.parametrize("named", [True, False])

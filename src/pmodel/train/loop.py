@@ -13,13 +13,12 @@ from torch import Tensor
 from ..data import Dataset
 from ..errors import BadInput, Diverged, NotSupported
 from ..model import Model
-from ..randomness import derive, generator
+from ..randomness import derive
 from .doctor import Doctor
 from .events import (
     Diagnosed,
     Event,
     Finished,
-    Iterated,
     Rescued,
     Resumed,
     Sampled,
@@ -28,9 +27,11 @@ from .events import (
     Validated,
     to_json,
 )
+from .passes import maximise
+from .logs import finite
 from .planning import Plan
 from .precision import Arithmetic
-from .preparation import SUBSET, batches_of, prepare, require_fit, threads_set
+from .preparation import batches_of, prepare, require_fit, threads_set
 from .processes import ALONE, Processes
 from .state import Position, State, copied, put, taken
 from .stepper import Stepper
@@ -127,6 +128,11 @@ class Training:
         """
         put(self, state)
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training so far, without the time that it lay stopped."""
+        return time.perf_counter() - self._began
+
     def __iter__(self) -> Iterator[Event]:
         with threads_set(self.plan.threads):
             yield from self._events()
@@ -145,7 +151,7 @@ class Training:
         if self.position.stage == "descend":
             yield from self._descend()
         if self.position.stage == "maximise" and not self.halted:
-            yield from self._maximise()
+            yield from maximise(self)
         if self.halted:
             return
         self.model.eval()
@@ -180,7 +186,7 @@ class Training:
             self._losses.setdefault(name, []).append(value)
         at.step += 1
         at.images += stepper.draws * self.batches.size
-        at.seconds = time.perf_counter() - self._began
+        at.seconds = self.elapsed
         if self._late() or (at.step == until and until < plan.steps):
             at.reason, at.over = "cut by the clock", True
         ended = at.step == until or at.over
@@ -276,7 +282,7 @@ class Training:
         event = Validated(at.step, plan.steps, value, found.stderr, found.kind, found.n, best, at.seconds)
         at.stale += 1
         if best:
-            at.best, at.stale, at.validated = value, 0, to_json(event)
+            at.best, at.stale, at.validated = value, 0, finite(to_json(event))
         if plan.recipe.patience and at.stale >= plan.recipe.patience and not at.over:
             at.reason, at.over = "stopped early", True
         return event
@@ -300,64 +306,6 @@ class Training:
             yield Sampled(progress, self.model.sample(SHOWN, generator=derive(self.plan.seed, "picture")))
         self.health = [Diagnosed(self.position.step, d, self.position.seconds) for d in self.doctor.examine()]
         yield from self.health
-
-    def _maximise(self) -> Iterator[Event]:
-        """Passes over all data: one, or until the log-likelihood stands still."""
-        at, plan, model = self.position, self.plan, self.model
-        if at.iteration == 0 and not (plan.warm and not plan.steps):
-            with torch.no_grad():
-                start = generator(plan.seed, "initialise", device=self.batches.device)
-                model.initialise(self.batches.subset(SUBSET, plan.seed), start)
-            self.processes.share_(list(model.state_dict().values()))
-        most = plan.iterations if model.iterative else 1
-        until = most if plan.passes is None else min(plan.passes, most)
-        while at.iteration < until and not at.over:
-            with torch.no_grad():
-                sums = self._sums(at.iteration + 1)
-                if sums is None:
-                    return  # halted within the pass: it is done again
-                model.maximise(sums)
-            mean = float(sums["log_prob"]) / len(self.batches) if "log_prob" in sums else None
-            self._pass_done(mean)
-            yield Iterated(at.iteration, most, mean, at.images, at.seconds)
-            if self.halted:
-                return
-        at.stage = "end"
-
-    def _pass_done(self, mean: float | None) -> None:
-        """Take note of a pass, and decide whether there is another one."""
-        at, plan = self.position, self.plan
-        at.iteration += 1
-        at.images += len(self.batches)
-        at.seconds = time.perf_counter() - self._began
-        late = plan.budget is not None and at.seconds * (at.iteration + 1) / at.iteration > plan.budget
-        if mean is not None and at.previous is not None and mean - at.previous < plan.recipe.tolerance:
-            at.reason, at.over = "converged", True
-        elif self.processes.any(late):
-            at.reason, at.over = "cut by the clock", True
-        at.previous = mean if mean is not None else at.previous
-        self.halted = self.processes.any(self.asked)
-
-    def _sums(self, iteration: int) -> Mapping[str, Tensor] | None:
-        """The statistics of all data; None if the run was told to stop.
-
-        The noise of a block is the same in every pass, so that the likelihood is monotone.
-        """
-        sums: dict[str, Tensor] = {}
-        for number, batch in self.batches.blocks(self.processes.rank, self.processes.world):
-            if self.halted and self.processes.world == 1:
-                return None
-            noise = generator(self.plan.seed, "statistics", number, device=self.batches.device)
-            for name, value in self.model.statistics(batch, noise).items():
-                sums[name] = sums[name] + value if name in sums else value
-        self.processes.sum_(list(sums.values()))
-        for name, value in sums.items():
-            if not bool(value.isfinite().all()):
-                raise Diverged(
-                    f"The statistic {name!r} is not finite in pass {iteration}.",
-                    hint="the data may have constant or duplicated columns: use fewer components, or more shrinkage",
-                )
-        return sums
 
 
 def _falls(step: int, steps: int, points: int) -> bool:
