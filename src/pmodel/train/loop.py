@@ -27,8 +27,8 @@ from .events import (
     Validated,
     to_json,
 )
-from .passes import maximise
 from .logs import finite
+from .passes import maximise
 from .planning import Plan
 from .precision import Arithmetic
 from .preparation import batches_of, prepare, require_fit, threads_set
