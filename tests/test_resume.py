@@ -423,14 +423,26 @@ def test_a_naive_restore_of_moments_is_caught(trial, monkeypatch):
 def test_moments_come_back_in_the_layout_of_their_parameter(package, data):
     model = pmodel.make("convolutional", data["pictures"].domain, seed=0)
     training = Training(model, data["pictures"], plan(model, data["pictures"], steps=3))
-    for event in training:
-        if isinstance(event, Stepped) and event.step == 2:
-            stepper = training.stepper
-            stepper.restore_moments({name: t.contiguous().clone() for name, t in stepper.moments().items()})
-            state = stepper.optimisers["bound"].state
-            strides = [(p.stride(), state[p][name].stride()) for p in stepper.phases[0].parameters for name in MOMENTS]
-            assert all(parameter == moment for parameter, moment in strides)
-            assert any(p.is_contiguous() is False for p in stepper.phases[0].parameters)
+    next(event for event in training if isinstance(event, Stepped))
+    stepper = training.stepper
+    stepper.restore_moments({name: t.contiguous().clone() for name, t in stepper.moments().items()})
+    state = stepper.optimisers["bound"].state
+    strides = [(p.stride(), state[p][name].stride()) for p in stepper.phases[0].parameters for name in MOMENTS]
+    assert all(parameter == moment for parameter, moment in strides)
+    assert not all(p.is_contiguous() for p in stepper.phases[0].parameters)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shards", [1, 2])
+def test_gradients_have_the_layout_of_their_parameter(package, data, shards, precision):
+    """The fused update would go wrong with them as with moments."""
+    model = pmodel.make("convolutional", data["pictures"].domain, seed=0)
+    chosen = plan(model, data["pictures"], steps=2, shards=shards, precision=precision)
+    training = Training(model, data["pictures"], chosen)
+    next(event for event in training if isinstance(event, Stepped))
+    strides = [(p.stride(), p.grad.stride()) for p in training.stepper.phases[0].parameters]
+    assert all(parameter == gradient for parameter, gradient in strides)
+    assert not all(p.is_contiguous() for p in model.parameters())
 
 
 class Tied(structures.Growing):
