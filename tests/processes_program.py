@@ -128,7 +128,7 @@ def pair(processes, shards):
     return model
 
 
-COURSE = ["fit", "vae", "--data", "digits", "--size", "tiny", "--steps", "120", "--set", "train.batch=32"]
+COURSE = ["fit", "vae", "--data", "digits", "--size", "tiny", "--steps", "80", "--set", "train.batch=32"]
 COURSE += ["--save-every", "0.001s", "--out"]
 """A course that is saved after every report."""
 

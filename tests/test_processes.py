@@ -229,10 +229,10 @@ class TestCommandLine:
         folder, done = whole
         assert done.returncode == 0, done.stderr
         assert done.stdout == ""
-        assert done.stderr.count("finished after 120 steps") == 1
+        assert done.stderr.count("finished after 80 steps") == 1
         assert done.stderr.count(f"run: {folder}") == 1
         lines = [json.loads(line)["event"] for line in (folder / "events.jsonl").read_text().splitlines()]
-        assert lines.count("stepped") == 120
+        assert lines.count("stepped") == 80
         assert lines.count("finished") == 1
         assert not (folder / CHECKPOINT.parent).exists()
 
@@ -256,7 +256,7 @@ class TestCommandLine:
         assert digest(pmodel.load(folder)) == digest(pmodel.load(whole[0]))
 
     @pytest.mark.usefixtures("one_thread")
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
     def test_a_stopped_run_resumes_to_the_same_bits(self, whole, tmp_path, number):
         folder = tmp_path / "run"
         program = started("-m", "pmodel", *COURSE, folder)
