@@ -119,6 +119,17 @@ def test_the_best_weights_on_validation_data_are_kept(misled):
     assert found > float(last.log_prob(misled.valid.x).mean()) + 0.5
 
 
+def test_the_average_starts_from_the_prepared_weights(points):
+    class Prepared(Location):
+        def prepare(self, subset, given, generator):
+            self.mu.copy_(torch.tensor([7.0, 7.0]))
+
+    model = Prepared(points.domain)
+    chosen = plan(model, points, steps=1, settings={"ema": 0.9, "rate": 1e-6})
+    list(train(model, points, chosen))
+    assert model.mu.tolist() == pytest.approx([7.0, 7.0])
+
+
 def test_patience_ends_a_run_early(misled):
     events = events_of(Location(misled.domain), misled, steps=400, settings={"patience": 3, "ema": 0.0})
     assert events[-1].reason == "stopped early"

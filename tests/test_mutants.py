@@ -16,7 +16,7 @@ from pmodel.model import Model
 from pmodel.randomness import generator
 from pmodel.testing import ConformanceError, conformance, run_conformance
 from pmodel.train import Started, Stepped, plan, train
-from pmodel.train.ema import MovingAverage
+from pmodel.train.ema import EVERY, MovingAverage
 from pmodel.wrappers import Dequantised, Standardised, Wrapper
 from reference_models import Bell, Box, Chain, Counted, Line, Pair
 
@@ -456,8 +456,9 @@ def weights_are_the_average():
         if isinstance(event, Started):
             average = raw
         if isinstance(event, Stepped):
-            d = min(decay, (1 + updates) / (10 + updates))
-            average, updates = d * average + (1 - d) * raw, updates + 1
+            d = min(decay, (1 + updates) / (10 + updates)) ** EVERY
+            updates += 1
+            average = average if updates % EVERY else d * average + (1 - d) * raw
             last = raw
     assert updates == 40
     assert not torch.allclose(last, average, atol=1e-3)

@@ -145,12 +145,14 @@ def test_moving_average_is_the_recursion_it_says():
     with torch.no_grad():
         module.weight.fill_(1.0)
     average = MovingAverage(module, 0.5)
-    expected, decays = 1.0, [min(0.5, (1 + t) / (10 + t)) for t in range(12)]
-    for value, decay in enumerate(decays):
+    expected = 1.0
+    for step in range(12):
         with torch.no_grad():
-            module.weight.fill_(float(value))
-        average.update(value)
-        expected = decay * expected + (1 - decay) * value
+            module.weight.fill_(float(step))
+        average.update(step)
+        if step in (3, 7, 11):
+            decay = min(0.5, (1 + step) / (10 + step)) ** 4
+            expected = decay * expected + (1 - decay) * step
     with average.applied():
         assert module.weight.item() == pytest.approx(expected, abs=1e-5)
     assert module.weight.item() == 11.0

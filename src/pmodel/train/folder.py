@@ -142,9 +142,10 @@ class RunFolder:
         """At the start, for there to be a state to go back to; then by the clock."""
         if isinstance(event, Started):
             return self.training.position.step + self.training.position.iteration == 0
-        if not isinstance(event, Stepped | Iterated) or not self.training.doctor.calm:
+        if not isinstance(event, Stepped | Iterated):
             return False
-        return time.perf_counter() - self.saved >= max(self.every, self.cost / SHARE if self.every else 0)
+        late = time.perf_counter() - self.saved >= max(self.every, self.cost / SHARE if self.every else 0)
+        return late and self.training.sound
 
     def save(self) -> Saved:
         """Write a checkpoint."""

@@ -120,6 +120,11 @@ class Training:
         """The whole state, after an event."""
         return taken(self)
 
+    @property
+    def sound(self) -> bool:
+        """Whether the state is one to keep: no loss has exploded, and every weight is finite."""
+        return self.doctor.calm and all(bool(p.isfinite().all()) for p in self.model.parameters())
+
     def restore(self, state: State) -> None:
         """Go on from a state.
 
@@ -144,6 +149,8 @@ class Training:
             if not plan.warm:
                 prepare(self.model, self.data, self.batches, plan.seed)
             self.processes.share_(list(self.model.state_dict().values()))
+            if self.stepper is not None and self.stepper.average is not None:
+                self.stepper.average.begin()  # preparing has moved the weights
             at.stage = "descend"
         else:
             yield Resumed(at.step, at.iteration, at.seconds)
@@ -193,13 +200,14 @@ class Training:
         if not (ended or self.halted) and at.step % max(1, plan.steps // REPORTS) and not self._due(at.step):
             return
         stepped = Stepped(at.step, plan.steps, self._means(), at.images, at.seconds)
-        self._require_finite(at.step)
+        if ended:
+            self._require_finite(at.step)
         for diagnosis in self.doctor.listen(stepped):
             yield Diagnosed(at.step, diagnosis, at.seconds)
         # not where a signal halts it: the resumed run would have been scored once more, and stopped earlier or kept others
         if self.validation is not None and (_falls(at.step, plan.steps, plan.validations) or ended):
             yield self._validated(stepper, self.validation)
-        if plan.recipe.retry and self._due(at.step) and self.doctor.calm:
+        if plan.recipe.retry and self._due(at.step) and self.sound:
             self._remember()
         if at.step in self._pictures() and not plan.iterations:  # codes have no density before its turn comes
             with self._averaged(stepper):
@@ -233,7 +241,7 @@ class Training:
         return found
 
     def _require_finite(self, step: int) -> None:
-        """No state with a weight that is not finite is ever kept."""
+        """Weights that are not finite are no result. Before the end, the loss of the next step finds them."""
         for name, tensor in self.model.named_parameters():
             if not bool(tensor.isfinite().all()):
                 raise Diverged(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
 
@@ -47,9 +48,9 @@ class Arithmetic:
             module: Any = model
             module.to(memory_format=torch.channels_last)
 
-    def autocast(self, device: torch.device) -> torch.autocast:
+    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """The context under which losses are computed."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        return nullcontext() if self.precision == "float32" else torch.autocast(device.type, torch.bfloat16)
 
 
 def fastest(stepper: Callable[[Arithmetic], Stepper]) -> Arithmetic:

@@ -250,8 +250,12 @@ def _stopped(training: Training, keeper: RunFolder | None, signals: Sequence[str
     by = signals[0] if signals else "a signal to another process"
     if keeper is None:
         return Stopped(f"Stopped by {by} after {where}.")
-    keeper.save()
-    return Stopped(f"Stopped by {by} after {where}; everything is saved.", hint=f"go on with: {keeper.command}")
+    saved = "everything is saved"
+    if training.sound:
+        keeper.save()
+    else:
+        saved = "its last step went wrong, and the checkpoint before stays"
+    return Stopped(f"Stopped by {by} after {where}; {saved}.", hint=f"go on with: {keeper.command}")
 
 
 def _finished(folder: Path | None, record: Mapping[str, Any], on_event: Callable[[Event], None] | None) -> Model:

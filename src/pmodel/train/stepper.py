@@ -96,17 +96,25 @@ class Stepper:
         for shard in self._equal_start():
             batch = self.batches.shard(draw, shard)
             loss = self._loss(phase, batch, number, repeat, shard)
-            bad = not bool(loss.total.isfinite())
+            bad = not math.isfinite(loss.total.item())
             if self.processes.any(bad):
                 raise self._diverged("loss", phase, batch, loss, number, repeat, shard) if bad else _elsewhere(number)
             mean = loss.total / self.batches.shards if self.batches.shards > 1 else loss.total
             mean.backward(inputs=list(phase.parameters))  # type: ignore[no-untyped-call]
             parts.append(loss.parts or {"loss": loss.total})
-        self.processes.sum_([p.grad for p in phase.parameters if p.grad is not None])
-        if self.recipe.clip and not bool(nn.utils.clip_grad_norm_(phase.parameters, self.recipe.clip).isfinite()):
+        gradients = [p.grad for p in phase.parameters if p.grad is not None]
+        self.processes.sum_(gradients)
+        if self.recipe.clip and not self._clipped(gradients):
             raise self._diverged("gradient", phase, batch, loss, number, repeat, shard)
         optimiser.step()
         return {f"{phase.name}.{part}": _mean([p[part].detach() for p in parts]) for part in parts[0]}
+
+    def _clipped(self, gradients: Sequence[Tensor]) -> bool:
+        """Shorten gradients that are longer than the recipe allows; whether they are finite."""
+        norm = float(nn.utils.get_total_norm(gradients))
+        if norm > self.recipe.clip:
+            torch._foreach_mul_(list(gradients), self.recipe.clip / norm)
+        return math.isfinite(norm)
 
     def _equal_start(self) -> Iterator[int]:
         """The shards of this process. Each starts from the same buffers; those that moved are averaged over all shards."""
