@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+import signal
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 import pmodel
 from pmodel.data import Dataset, Split
 from pmodel.domain import Discrete, Real
-from pmodel.errors import BadInput, Diverged, RunError, UnknownName
+from pmodel.errors import BadInput, Diverged, RunError, Stopped, UnknownName
 from pmodel.learning import Batch, Loss, Phase, Recipe
 from pmodel.randomness import generator
 from pmodel.storage import digest
@@ -211,6 +213,24 @@ def test_a_warm_start_of_a_network_begins_where_the_other_ended(tmp_path):
         pmodel.fit("vae", "digits", steps=10, warm_start=start, on_event=events.append, **options)
         losses[name] = next(e for e in events if isinstance(e, Stepped)).losses
     assert losses["warm"]["bound.bound"] > losses["cold"]["bound.bound"] + 50
+
+
+def test_a_warm_start_with_a_checkpoint_no_longer_needs_the_other_run(tmp_path):
+    options = {"size": "tiny", "steps": 20}
+    pmodel.fit("vae", "digits", out=tmp_path / "other", **options)
+    warm = {"warm_start": tmp_path / "other", **options}
+    pmodel.fit("vae", "digits", out=tmp_path / "whole", **warm)
+
+    def stop(event):
+        if isinstance(event, Stepped) and event.step == 8:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Stopped, match=r"SIGTERM after step \d+ of 20"):
+        pmodel.fit("vae", "digits", out=tmp_path / "run", on_event=stop, **warm)
+    shutil.rmtree(tmp_path / "other")
+    pmodel.fit("vae", "digits", out=tmp_path / "run", resume=True)
+    hashes = {json.loads((tmp_path / k / "run.json").read_text())["result"]["sha256"] for k in ("run", "whole")}
+    assert len(hashes) == 1
 
 
 def test_a_warm_start_from_another_model_is_refused(tmp_path):

@@ -81,7 +81,8 @@ def fit(
     shards: Shards = None,
 ) -> None:
     """Fit a model to data and leave a run folder behind."""
-    seconds, between = budget_seconds(budget, steps), parse_duration(save_every)
+    seconds = budget_seconds(budget, steps)
+    between = 0.0 if save_every in ("0", "0s") else parse_duration(save_every)
     row = catalogue.find(model)
     asked = parse_settings(settings or [], data=True)
     options = fitted_options(row, asked.options)

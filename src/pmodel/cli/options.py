@@ -109,7 +109,10 @@ WarmStart = Annotated[
     ),
 ]
 SaveEvery = Annotated[
-    str, typer.Option("--save-every", metavar="TIME", help="Time between checkpoints, at least; such as 60s or 10m.")
+    str,
+    typer.Option(
+        "--save-every", metavar="TIME", help="Time between checkpoints, at least, such as 10m; 0s for every report."
+    ),
 ]
 Log = Annotated[
     Optional[list[str]],  # noqa: UP045

@@ -98,10 +98,12 @@ def fit(
             asked.require_same(record, data, start)
             if record.get("status") == "finished":
                 return _finished(folder, record, on_event)
-            start = Path(record["from"]["run"]) if "from" in record else None
-            asked = Asked(**record["asked"])
         tell = on_event if on_event is not None and processes.leader else lambda event: None
-        training, record, position = _training(asked, data, folder, record, start, device, processes)
+        position: int | None = None
+        if folder is None or record is None:
+            training, record = _begun(asked, data, start, device, processes)
+        else:
+            training, position = _resumed(folder, record, data, processes)
         if folder is None:
             for event in training:
                 tell(event)
@@ -162,46 +164,50 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _training(
-    asked: Asked,
-    data: Dataset,
-    folder: Path | None,
-    record: dict[str, Any] | None,
-    start: Path | None,
-    device: str,
-    processes: Processes,
-) -> tuple[Training, dict[str, Any], int | None]:
-    """The training as it begins, or as its last checkpoint has it; its record; and where its log was then."""
+def _model(asked: Asked, data: Dataset) -> Model:
+    """The model before it learns."""
     if asked.conditional and data.given is None:
         raise BadInput(f"{data.name} has no labels to condition on.", hint="leave out conditional=true")
-    options = asked.all_options
-    model = make(asked.name, data.domain, data.given if asked.conditional else None, seed=asked.seed, **options)
-    source = None if start is None else warmed(model, start)
-    if record is None:
-        plan = make_plan(
-            model,
-            data,
-            seed=asked.seed,
-            steps=asked.steps,
-            budget=asked.budget,
-            settings=asked.settings,
-            precision=asked.precision,
-            device=device,
-            shards=asked.shards,
-            warm=start is not None,
-            processes=processes,
-        )
-        record = new_record(asked.name, options, asked.__dict__, model, data, plan)
-        record |= {} if start is None else {"from": {"run": str(start), "sha256": source}}
-        return Training(model, data, plan, processes), record, None
-    if source is not None and source != record["from"]["sha256"]:
-        raise RunError(f"{start} is not the run any more that this one started from.", hint="fit it anew")
+    given = data.given if asked.conditional else None
+    return make(asked.name, data.domain, given, seed=asked.seed, **asked.all_options)
+
+
+def _begun(
+    asked: Asked, data: Dataset, start: Path | None, device: str, processes: Processes
+) -> tuple[Training, dict[str, Any]]:
+    """A new training, and its record."""
+    model = _model(asked, data)
+    source = {} if start is None else {"from": {"run": str(start), "sha256": warmed(model, start)}}
+    plan = make_plan(
+        model,
+        data,
+        seed=asked.seed,
+        steps=asked.steps,
+        budget=asked.budget,
+        settings=asked.settings,
+        precision=asked.precision,
+        device=device,
+        shards=asked.shards,
+        warm=start is not None,
+        processes=processes,
+    )
+    record = new_record(asked.name, asked.all_options, asked.__dict__, model, data, plan)
+    return Training(model, data, plan, processes), record | source
+
+
+def _resumed(folder: Path, record: Mapping[str, Any], data: Dataset, processes: Processes) -> tuple[Training, int]:
+    """A training as its last checkpoint has it, or as it began; and how long its log was then."""
+    model, checkpoint = _model(Asked(**record["asked"]), data), read_checkpoint(folder)
+    if checkpoint is None and "from" in record:
+        start = record["from"]
+        if warmed(model, Path(start["run"])) != start["sha256"]:
+            raise RunError(f"{start['run']} is not the run any more that this one started from.", hint="fit it anew")
     training = Training(model, data, Plan.from_json(record["plan"]), processes)
-    checkpoint = None if folder is None else read_checkpoint(folder)
     if checkpoint is None:
-        return training, record, 0
-    training.restore(checkpoint[0])
-    return training, record, checkpoint[1]
+        return training, 0
+    state, position = checkpoint
+    training.restore(state)
+    return training, position
 
 
 def warmed(model: Model, start: Path) -> str:
