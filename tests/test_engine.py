@@ -19,11 +19,12 @@ from pmodel.train import Finished, Plan, Rescued, Stepped, Training, Validated, 
 from pmodel.train.augmentation import augmented, binarised
 from pmodel.train.batches import Batches
 from pmodel.train.planning import seconds_a_step
-from pmodel.train.precision import Arithmetic
+from pmodel.train.precision import Arithmetic, fastest
 from pmodel.train.stepper import Stepper
 from test_train import Location
 
 CPU = torch.device("cpu")
+SPANS = (("early", (0.0, 0.4)), ("late", (0.6, 1.0)))
 
 
 @pytest.fixture
@@ -37,6 +38,11 @@ def misled():
     """Training data on the far side of the validation data: the best weights lie on the way."""
     x = torch.randn((300, 2), generator=torch.Generator().manual_seed(2))
     return Dataset("misled", Real((2,)), Split(x[:200] + 4.0), Split(x[200:250] + 2.0), Split(x[250:]))
+
+
+def stepper_of(model, data, arithmetic):
+    batches = Batches(data.train, data.domain, Recipe(batch=16), 0, CPU, conditional=False)
+    return Stepper(model, batches, Recipe(batch=16), 0, arithmetic)
 
 
 def events_of(model, data, **options):
@@ -85,7 +91,7 @@ def test_the_time_of_a_step_is_measured_in_each_part_of_training(points, monkeyp
         return 1.0 if progress < 0.5 else 3.0
 
     monkeypatch.setattr(stepper, "seconds_a_step", timed)
-    assert seconds_a_step(stepper, 1.0) == pytest.approx(2.0)
+    assert seconds_a_step(stepper, 0.01, 1.0) == pytest.approx(2.0)
     assert asked == sorted(asked)
     assert len(asked) == 4
 
@@ -95,6 +101,39 @@ def test_timing_a_step_moves_no_weight(points):
     batches = Batches(points.train, points.domain, Recipe(batch=16), 0, CPU, conditional=False)
     Stepper(model, batches, Recipe(batch=16), 0, Arithmetic()).seconds_a_step(0.5, 0.01)
     assert torch.equal(model.mu, torch.zeros(2))
+
+
+def test_steps_too_slow_for_the_budget_are_not_tried_out(points, monkeypatch):
+    model = Location(points.domain)
+    monkeypatch.setattr(
+        Stepper, "timed", lambda self, number, progress: model.__dict__.setdefault("timed", []).append(1) or 0.8
+    )
+    chosen = plan(model, points, budget=20.0, settings={"select": "last"})
+    assert 15 <= chosen.steps <= 23
+    assert len(model.timed) <= 4
+
+
+def test_a_model_that_no_arithmetic_agrees_on_is_planned_in_float32(points):
+    class Odd(Location):
+        def loss(self, batch, generator):
+            return Loss(super().loss(batch, generator).total * 0.0)  # two gradients of zero have no angle between them
+
+    assert fastest(lambda tried: stepper_of(Odd(points.domain), points, tried)) == Arithmetic()
+
+
+def test_steps_of_a_model_without_gradients_are_passes(points):
+    assert plan(pmodel.make("mixture", points.domain), points, steps=500).iterations == 500
+
+
+def test_parts_of_training_without_a_phase_pass_in_peace(points):
+    class Pausing(Location):
+        def phases(self):
+            early, late = (Phase(name, (self.mu,), self.loss, 1, span) for name, span in SPANS)
+            return early, late
+
+    events = events_of(Pausing(points.domain), points, steps=20)
+    assert events[-1].steps == 20
+    assert events[-1].images == 16 * 16
 
 
 def test_a_run_is_computed_with_the_planned_threads_and_leaves_them_as_they_were(points):
@@ -153,6 +192,16 @@ def test_validation_does_not_touch_training(points):
     list(train(with_it, points, dataclasses.replace(chosen, validations=10, validated=20)))
     list(train(without, points, dataclasses.replace(chosen, validations=0)))
     assert torch.equal(with_it.mu, without.mu)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 6])
+def test_the_average_takes_the_last_weights_in(points, steps):
+    averaged, raw = Location(points.domain), Location(points.domain)
+    for model, ema in ((averaged, 0.999), (raw, 0.0)):
+        settings = {"ema": ema, "select": "last", "rate": 1.0, "schedule": "constant", "warmup": 0.0}
+        events_of(model, points, steps=steps, settings=settings)
+    assert not torch.equal(averaged.mu, torch.zeros(2))
+    assert torch.sign(averaged.mu.detach()).tolist() == torch.sign(raw.mu.detach()).tolist()
 
 
 # Rescues
@@ -370,6 +419,7 @@ def test_changes_are_a_function_of_seed_and_step():
         ({"binarise": True}, BadInput, "mnist-binary"),
         ({"select": "first"}, BadInput, "best or last"),
         ({"retry": 11}, BadInput, "train.retry"),
+        ({"clip": float("inf")}, BadInput, "finite numbers"),
         ({"patience": -1}, BadInput, "train.patience"),
         ({"patients": 1}, UnknownName, "did you mean patience"),
     ],
@@ -417,6 +467,78 @@ def test_without_noise_shards_change_rounding_only(points):
     events_of(four, points, steps=40, shards=4)
     assert torch.allclose(one.mu, four.mu, atol=1e-5)
     assert float(one.mu.detach().abs().max()) > 0.5
+
+
+class Spell(Location):
+    """Losses that start high, fall, and are large for a short while: only who knows the start can tell that it is nothing."""
+
+    def loss(self, batch, generator):
+        nll = -self._log_prob(batch.x, None).mean()
+        self.stage += 1
+        scale = 500.0 if self.stage < 10 else 2e5 if 40 <= self.stage < 46 else 50.0
+        return Loss(nll, {"nll": nll.detach() * 0 + scale})
+
+    def __init__(self, domain, given=None):
+        super().__init__(domain, given)
+        self.register_buffer("stage", torch.zeros((), dtype=torch.int64))
+
+
+def test_a_resumed_run_is_judged_as_if_it_had_never_been_stopped(points):
+    chosen = plan(Spell(points.domain), points, steps=60)
+    training = Training(Spell(points.domain), points, chosen)
+    events = iter(training)
+    while training.position.step < 30:
+        next(events)
+    state = training.state()
+    json.dumps(state.position, allow_nan=False)
+    twin = Training(Spell(points.domain), points, chosen)
+    twin.restore(state)
+    assert twin.doctor.memory() == training.doctor.memory()
+    list(events)
+    list(twin)
+    assert twin.doctor.memory() == training.doctor.memory()
+    assert torch.equal(training.model.mu, twin.model.mu)
+
+
+def test_a_signal_leaves_the_next_report_as_it_would_have_been(points):
+    chosen = plan(Location(points.domain), points, steps=2000)
+    whole = {e.step: e.losses for e in train(Location(points.domain), points, chosen) if isinstance(e, Stepped)}
+
+    class Stopping(Location):
+        def loss(self, batch, generator):
+            if self.calls == 1003:
+                training.halt()
+            return super().loss(batch, generator)
+
+    training = Training(Stopping(points.domain), points, chosen)
+    list(training)
+    assert training.position.step == 1004
+    twin = Training(Location(points.domain), points, chosen)
+    twin.restore(training.state())
+    after = next(e for e in twin if isinstance(e, Stepped))
+    assert after.step == 1010
+    assert after.losses == pytest.approx(whole[1010], rel=1e-12)
+
+
+def test_a_log_that_is_left_out_for_a_while_goes_on_where_it_was(tmp_path):
+    def stop_at(step):
+        def stop(event):
+            if isinstance(event, Stepped) and event.step == step:
+                signal.raise_signal(signal.SIGTERM)
+
+        return stop
+
+    where = {"out": tmp_path / "run", "size": "tiny", "steps": 60}
+    for step, logs, resume in ((20, ("jsonl",), False), (40, (), True)):
+        with pytest.raises(Stopped):
+            pmodel.fit("vae", "digits", logs=logs, resume=resume, on_event=stop_at(step), **where)
+    pmodel.fit("vae", "digits", resume=True, **where)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert lines[0]["event"] == "log"
+    steps = [line["step"] for line in lines if line["event"] == "stepped"]
+    assert steps == sorted(set(steps))
+    assert (min(steps), max(steps)) == (1, 60)
+    assert 30 not in steps
 
 
 def test_a_training_put_back_gives_the_same_bits(points):

@@ -133,6 +133,19 @@ class Doctor:
         verdicts = [verdict for verdict in found if verdict is not None] + list(self.saturated.values())
         return sorted(verdicts, key=lambda verdict: not verdict.fatal)
 
+    def memory(self) -> dict[str, Any]:
+        """What it has heard, as JSON: a resumed run is judged as if it had never been stopped."""
+        recent = [{k: v if math.isfinite(v) else None for k, v in losses.items()} for losses in self.recent]
+        saturated = {phase: found.to_json() for phase, found in self.saturated.items()}
+        return {"step": self.step, "scales": dict(self.scales), "recent": recent, "saturated": saturated}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Take over what another doctor of the same run had heard."""
+        self.step, self.scales = memory["step"], dict(memory["scales"])
+        heard = [{k: math.nan if v is None else v for k, v in losses.items()} for losses in memory["recent"]]
+        self.recent = deque(heard, maxlen=WINDOW)
+        self.saturated = {phase: Diagnosis.from_json(found) for phase, found in memory["saturated"].items()}
+
     @property
     def calm(self) -> bool:
         """Whether no loss of the last report had exploded: only then is the state worth to be gone back to."""

@@ -21,8 +21,9 @@ class MovingAverage:
 
     .. math:: a \leftarrow d_t^k\, a + (1 - d_t^k)\,\theta, \qquad d_t = \min\left(d, \frac{1 + t}{10 + t}\right)
 
-    in every k-th step: weights a few steps apart are all but the same, and taking them all in costs a third of the optimiser's
-    time. Without the warm-up a short run would be scored near its random start.
+    with the number t of the step, counted from 0, in every k-th step (k = 4), and after the last, where k is what is left.
+    Weights a few steps apart are all but the same, and taking them all in costs a third of the optimiser's time. Buffers are
+    not averaged. Without the warm-up a short run would be scored near its random start.
 
     Args:
         module: The module to follow.
@@ -41,9 +42,16 @@ class MovingAverage:
 
     def update(self, number: int) -> None:
         """Take the weights in as they are after step ``number``, counted from 0, if it is one of those that count."""
+        if (number + 1) % EVERY == 0:
+            self._take(number, EVERY)
+
+    def settle(self, number: int) -> None:
+        """Take the weights in after the last step, whichever it is."""
         if (number + 1) % EVERY:
-            return
-        decay = min(self.decay, (1 + number) / (10 + number)) ** EVERY
+            self._take(number, (number + 1) % EVERY)
+
+    def _take(self, number: int, steps: int) -> None:
+        decay = min(self.decay, (1 + number) / (10 + number)) ** steps
         torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
 
     def swap(self) -> None:

@@ -119,7 +119,10 @@ class RunFolder:
         self.folder, self.record, self.training, self.every = folder, record, training, save_every
         self.saved, self.cost = time.perf_counter(), 0.0
         self.claim, self.logs = _claimed(folder), list[Log]()
+        self.position = position or 0
         try:
+            if position is None and (folder / RECORD).exists():  # another process was quicker
+                raise RunError(f"{folder} holds a run already.", hint="choose another --out")
             remove_unfinished(folder)
             if position is None:
                 write_json(folder / RECORD, record)
@@ -150,7 +153,7 @@ class RunFolder:
     def save(self) -> Saved:
         """Write a checkpoint."""
         began = time.perf_counter()
-        length = max((log.flush() for log in self.logs), default=0)
+        length = max([self.position, *(log.flush() for log in self.logs)])
         write_checkpoint(self.folder, self.training.state(), length)
         self.saved = time.perf_counter()
         self.cost = self.saved - began

@@ -28,6 +28,7 @@ from .events import (
     to_json,
 )
 from .logs import finite
+from .means import Means
 from .passes import maximise
 from .planning import Plan
 from .precision import Arithmetic
@@ -103,7 +104,7 @@ class Training:
             Validation(data, plan.validated, plan.seed, conditional=conditional) if plan.validations else None
         )
         self.doctor = Doctor(model, data, plan.seed)
-        self._losses: dict[str, list[Tensor]] = {}
+        self.losses = Means()
 
     def _new_stepper(self) -> Stepper:
         plan = self.plan
@@ -184,27 +185,33 @@ class Training:
             if self.halted:
                 return
             self._keep(stepper)
-        self.position.stage, self.position.over = "maximise" if plan.iterations else "end", False
+        at = self.position
+        at.stage, at.over, at.begun = "maximise" if plan.iterations else "end", False, at.seconds
 
     def _after(self, stepper: Stepper, losses: Mapping[str, Tensor], until: int) -> Iterator[Event]:
         """What is due after a step. Its ``Stepped`` comes last, and with the decision whether there is another one."""
         at, plan = self.position, self.plan
-        for name, value in losses.items():
-            self._losses.setdefault(name, []).append(value)
+        self.losses.add(losses)
+        at.images += stepper.drawn(at.step / plan.steps) * self.batches.size
         at.step += 1
-        at.images += stepper.draws * self.batches.size
         at.seconds = self.elapsed
         if self._late() or (at.step == until and until < plan.steps):
             at.reason, at.over = "cut by the clock", True
-        ended = at.step == until or at.over
-        if not (ended or self.halted) and at.step % max(1, plan.steps // REPORTS) and not self._due(at.step):
+        ended, looked_at = at.step == until or at.over, self._due(at.step)
+        regular = ended or looked_at or at.step % max(1, plan.steps // REPORTS) == 0
+        if not (regular or self.halted):
             return
-        stepped = Stepped(at.step, plan.steps, self._means(), at.images, at.seconds)
-        if ended:
+        stepped = Stepped(at.step, plan.steps, self.losses.over(self.processes), at.images, at.seconds)
+        if not regular:  # a signal: what is gathered for the next report goes into the state
+            yield stepped
+            return
+        self.losses.clear()
+        if ended and stepper.average is not None:
+            stepper.average.settle(at.step - 1)
+        if ended or looked_at:
             self._require_finite(at.step)
         for diagnosis in self.doctor.listen(stepped):
             yield Diagnosed(at.step, diagnosis, at.seconds)
-        # not where a signal halts it: the resumed run would have been scored once more, and stopped earlier or kept others
         if self.validation is not None and (_falls(at.step, plan.steps, plan.validations) or ended):
             yield self._validated(stepper, self.validation)
         if plan.recipe.retry and self._due(at.step) and self.sound:
@@ -232,14 +239,6 @@ class Training:
         """Whether something other than a report falls on this step."""
         return _falls(step, self.plan.steps, self.plan.validations) or step in self._pictures()
 
-    def _means(self) -> dict[str, float]:
-        """The mean losses since they were asked for last, over all processes."""
-        means = torch.stack([torch.stack(values).double().mean() for values in self._losses.values()])
-        self.processes.sum_([means])
-        found = dict(zip(self._losses, (means / self.processes.world).tolist(), strict=True))
-        self._losses.clear()
-        return found
-
     def _require_finite(self, step: int) -> None:
         """Weights that are not finite are no result. Before the end, the loss of the next step finds them."""
         for name, tensor in self.model.named_parameters():
@@ -264,7 +263,6 @@ class Training:
         rescues, seconds = self.position.rescues + 1, self.position.seconds
         if rescues > self.plan.recipe.retry or self.good is None:
             raise error
-        self._losses.clear()
         self.restore(self.good)
         self.position.rescues, self.position.seconds = rescues, seconds
         self._take_care(stepper)
@@ -281,9 +279,7 @@ class Training:
         at, plan = self.position, self.plan
         with self._averaged(stepper):
             found = validation.score(self.model)
-            value = found.mean
-            if self.processes.world > 1 and found.impossible == 0:
-                value = float(self.processes.agreed(value))  # so that all keep and stop alike
+            value = float(self.processes.agreed(found.mean))  # so that all keep and stop alike
             best = value > (-torch.inf if at.best is None else at.best)
             if best and plan.recipe.select == "best":
                 self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}

@@ -22,6 +22,7 @@ __all__ = ["maximise"]
 def maximise(training: Training) -> Iterator[Event]:
     """Passes until the plan's last, or until the log-likelihood stands still."""
     at, plan, model = training.position, training.plan, training.model
+    model.eval()
     if at.iteration == 0 and not (plan.warm and not plan.steps):
         _initialise(training)
     most = plan.iterations if model.iterative else 1
@@ -55,7 +56,8 @@ def _note(training: Training, mean: float | None) -> None:
     at.iteration += 1
     at.images += len(training.batches)
     at.seconds = training.elapsed
-    late = plan.budget is not None and at.seconds * (at.iteration + 1) / at.iteration > plan.budget
+    each = (at.seconds - at.begun) / at.iteration
+    late = plan.budget is not None and at.seconds + each > plan.budget
     if mean is not None and at.previous is not None and mean - at.previous < plan.recipe.tolerance:
         at.reason, at.over = "converged", True
     elif training.processes.any(late):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ..learning import ClosedForm, GradientTrained, Recipe
 from ..model import Model
 from ..randomness import as_generator
 from .augmentation import AUGMENTATIONS
-from .precision import Arithmetic, fastest, fewest_threads
+from .precision import TRIALS, Arithmetic, fastest, fewest_threads
 from .preparation import batches_of, prepare, threads_set
 from .processes import ALONE, Processes
 from .stepper import Stepper
@@ -28,15 +29,13 @@ __all__ = ["Plan", "plan", "recipe_with"]
 
 SHARE = 0.92
 """The part of a budget that is planned: the rest is for start, samples and saving."""
-MANY = 500
-"""Steps from which on it is too."""
 KNOWN = {
     "select": "best or last",
     "schedule": "cosine or constant",
     "augment": f"some of {', '.join(AUGMENTATIONS)}",
 }
-WORTH = 20.0
-"""Seconds of training from which on it is worth a few steps to find the fastest arithmetic."""
+SEARCH = 0.1
+"""The part of a run that the search for the fastest arithmetic may take, or it is left out."""
 
 
 @final
@@ -152,7 +151,7 @@ def plan(
     chosen = Plan(
         seed=seed,
         steps=(steps or recipe.steps) if "phases" in model.learns else 0,
-        iterations=min(recipe.iterations, steps or recipe.iterations) if "statistics" in model.learns else 0,
+        iterations=_iterations(model, recipe, steps),
         recipe=recipe,
         precision="bfloat16" if precision == "bfloat16" else "float32",
         threads=torch.get_num_threads(),
@@ -180,23 +179,39 @@ def _measured(model: Model, data: Dataset, asked: Plan, auto: bool, began: float
     if not asked.iterations and (asked.recipe.select == "best" or asked.recipe.patience):
         points, n, scoring = planned(trial, data, asked.seed, asked.budget)
         chosen = dataclasses.replace(chosen, validations=points, validated=n)
-    if auto and ((asked.budget or 0) >= WORTH or (asked.budget is None and asked.steps >= MANY)):
+    each = processes.agreed(stepper(Arithmetic()).seconds_a_step(0.5, 0.0))
+    if auto and TRIALS * each <= SEARCH * (asked.steps * each if asked.budget is None else asked.budget):
         best = Arithmetic(*processes.agreed(dataclasses.astuple(fastest(stepper))))
         threads = processes.agreed(fewest_threads(stepper(best)))
         chosen = dataclasses.replace(chosen, precision=best.precision, layout=best.layout, threads=threads)
     if asked.budget is None:
         return chosen
     with threads_set(chosen.threads):
-        seconds = seconds_a_step(stepper(chosen.arithmetic, processes), 0.05 * asked.budget)
+        seconds = seconds_a_step(stepper(chosen.arithmetic, processes), each, 0.05 * asked.budget)
     left = SHARE * (asked.budget - (time.perf_counter() - began)) - chosen.validations * scoring
     return dataclasses.replace(chosen, steps=max(1, int(left / seconds)))
 
 
-def seconds_a_step(stepper: Stepper, most: float) -> float:
-    """The mean time of a step over training: measured in each part of it, for models grow and phases come and go."""
+def seconds_a_step(stepper: Stepper, each: float, most: float) -> float:
+    """The mean time of a step over training, measured in each part of it: models grow, and phases come and go.
+
+    Args:
+        stepper: Of a copy of the model.
+        each: About the time of a step.
+        most: Seconds to spend; where they are too few for every part, the middle of training stands for all.
+    """
     ends = {0.25, 0.5, 0.75, 1.0} | {end for phase in stepper.phases for end in phase.span if 0 < end < 1}
     parts = list(pairwise([0.0, *sorted(ends)]))
+    if 2 * len(parts) * each > most:
+        return stepper.seconds_a_step(0.5, most)
     return sum((b - a) * stepper.seconds_a_step((a + b) / 2, most / len(parts)) for a, b in parts)
+
+
+def _iterations(model: Model, recipe: Recipe, steps: int | None) -> int:
+    """Passes; a number of steps stands for them where the model takes no others."""
+    if "statistics" not in model.learns:
+        return 0
+    return recipe.iterations if steps is None or "phases" in model.learns else steps
 
 
 def _shards(asked: int | None, recipe: Recipe, data: Dataset, processes: Processes) -> int:
@@ -234,6 +249,9 @@ def recipe_with(model: Model, settings: Mapping[str, Any]) -> Recipe:
             raise unknown("training setting", name, fields)
         fields[name] = _words(value) if name == "augment" else _like(f"train.{name}", fields[name], value)
     changed = Recipe(**fields)
+    numbers = [fields["rate"], fields["decay"], fields["clip"], fields["tolerance"], *fields["betas"]]
+    if not all(math.isfinite(number) for number in numbers):
+        raise BadInput("The settings of training are finite numbers.", got=dict(settings))
     allowed = {
         "batch": changed.batch >= 1,
         "rate": 0 < changed.rate <= 10,

@@ -68,8 +68,12 @@ def replay(run: str | Path, *, data: Dataset | None = None, on_event: Callable[[
     plan = _ended(Plan.from_json(record["plan"]), record["result"])
     given = data.given if record["asked"]["conditional"] else None
     model = make(record["name"], data.domain, given, seed=record["seed"], **record["options"])
-    if "from" in record:
-        warmed(model, Path(record["from"]["run"]))
+    if "from" in record and warmed(model, Path(record["from"]["run"])) != record["from"]["sha256"]:
+        raise RunError(
+            "The run that this one started from has changed since.",
+            got=record["from"]["run"],
+            hint="a repeat of a run needs the same start",
+        )
     with joined(plan.device) as processes:
         for event in Training(model, data, plan, processes):
             if on_event is not None and processes.leader:

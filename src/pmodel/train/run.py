@@ -94,11 +94,11 @@ def fit(
         record = processes.agreed(found(folder, resume=resume) if folder and processes.leader else None)
         data = data if isinstance(data, Dataset) else load_data(data)
         start = None if warm_start is None else Path(warm_start)
+        tell = on_event if on_event is not None and processes.leader else lambda event: None
         if record is not None:
             asked.require_same(record, data, start)
             if record.get("status") == "finished":
-                return _finished(folder, record, on_event)
-        tell = on_event if on_event is not None and processes.leader else lambda event: None
+                return _finished(folder, record, tell)
         position: int | None = None
         if folder is None or record is None:
             training, record = _begun(asked, data, start, device, processes)
@@ -144,9 +144,9 @@ class Asked:
             raise RunError("This run holds no record of what it was asked to be.", hint="fit it anew")
         defaults = Asked(self.name, {}, {}, False, "base", 0, None, None, "auto", None).__dict__
         pairs = {k: (v, before[k]) for k, v in self.__dict__.items() if k == "name" or v != defaults[k]}
-        for group in ("options", "settings"):
+        for group, prefix in (("options", ""), ("settings", "train.")):
             own = getattr(self, group)
-            pairs |= {k: (v, before[group].get(k)) for k, v in own.items()}
+            pairs |= {f"{prefix}{k}": (v, before[group].get(k)) for k, v in own.items()}
             pairs.pop(group, None)
         pairs["data"] = (data.hash[:12], record["data"]["hash"][:12])
         if start is not None:
@@ -264,14 +264,12 @@ def _stopped(training: Training, keeper: RunFolder | None, signals: Sequence[str
     return Stopped(f"Stopped by {by} after {where}; {saved}.", hint=f"go on with: {keeper.command}")
 
 
-def _finished(folder: Path | None, record: Mapping[str, Any], on_event: Callable[[Event], None] | None) -> Model:
+def _finished(folder: Path | None, record: Mapping[str, Any], tell: Callable[[Event], None]) -> Model:
     """The model of a run that has finished already; a checkpoint that is still there is in the way."""
     assert folder is not None  # noqa: S101 - only a folder holds a record
     model = load(folder)
     clear_checkpoint(folder)
-    if on_event is not None:
-        result = {field.name: record["result"][field.name] for field in fields(Finished)}
-        on_event(Finished(**result))
+    tell(Finished(**{field.name: record["result"][field.name] for field in fields(Finished)}))
     return model
 
 

@@ -42,6 +42,7 @@ class Position:
         validated: Its event, as JSON.
         stale: Validations since.
         rescues: How often training has gone back to a good state.
+        begun: Seconds that had been spent when the stage began.
     """
 
     stage: Literal["prepare", "descend", "maximise", "end"] = "prepare"
@@ -56,6 +57,7 @@ class Position:
     validated: dict[str, Any] | None = None
     stale: int = 0
     rescues: int = 0
+    begun: float = 0.0
 
 
 @final
@@ -64,7 +66,8 @@ class State:
     """A training at one moment.
 
     Args:
-        position: Where it is; under ``good`` the position to go back to if it diverges.
+        position: Where it is, with the losses since the last report and what the doctor has heard; under ``good`` the position
+            to go back to if it diverges.
         model: What would be sampled and scored now: the moving average where there is one.
         training: Everything else: ``raw`` weights, ``moments``, ``best`` weights, what the model has ``carried``, and under
             ``good`` the state to go back to.
@@ -90,6 +93,7 @@ def taken(training: Training) -> State:
             for name, parameter in training.model.named_parameters(remove_duplicate=False):
                 model[name] = smooth[first[parameter]]
     position = asdict(training.position)
+    position |= {"losses": training.losses.to_json(), "doctor": training.doctor.memory()}
     if training.good is not None:
         position["good"] = training.good.position
         parts |= {"good.model": training.good.model, "good.training": training.good.training}
@@ -109,8 +113,11 @@ def put(training: Training, state: State) -> None:
         RunError: if the state is not one of this model under this plan.
     """
     try:
-        position = Position(**{k: v for k, v in state.position.items() if k != "good"})
-    except TypeError as error:
+        kept = {k: v for k, v in state.position.items() if k not in ("good", "losses", "doctor")}
+        position = Position(**kept)
+        training.losses.restore(state.position["losses"])
+        training.doctor.recall(state.position["doctor"])
+    except (TypeError, KeyError, ValueError) as error:
         raise RunError("The checkpoint is of another version.", got=str(error)) from error
     model, stepper = training.model, training.stepper
     carried = dict(model.training_state()) if stepper is not None else {}

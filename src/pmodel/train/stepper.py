@@ -67,11 +67,15 @@ class Stepper:
             phase.parameters, lr=self.recipe.rate, betas=self.recipe.betas, weight_decay=self.recipe.decay, fused=True
         )
 
+    def drawn(self, progress: float) -> int:
+        """The batches that a step at this point of training draws."""
+        return sum(phase.repeat for phase in self.phases if phase.span[0] <= progress < phase.span[1])
+
     def step(self, number: int, progress: float) -> dict[str, Tensor]:
         """Move every phase that is on at this point of training.
 
         Returns:
-            The losses of this process, named ``phase.part``, detached.
+            The losses of this process, named ``phase.part``, detached; of a phase that is repeated, the last ones.
 
         Raises:
             Diverged: if a loss or a gradient is not finite.
@@ -169,17 +173,19 @@ class Stepper:
         return found
 
     def seconds_a_step(self, progress: float, most: float) -> float:
-        """The median time of up to 40 steps at a point of training, after two to warm up, in at most about so many seconds."""
+        """The median time of a step at a point of training: of up to 40, in at most so many seconds, but of one at least."""
         self.caution = 0.0  # nothing moves: what is timed cannot diverge
-        self._timed(0, progress)
-        first = self.processes.agreed(self._timed(1, progress))
-        count = max(3, min(40, int(most / max(first, 1e-6)) - 2))  # agreed on: every process must take as many
-        times = sorted(self._timed(2 + number, progress) for number in range(count))
+        first = self.processes.agreed(self.timed(0, progress))
+        count = max(1, min(40, int(most / max(first, 1e-6)) - 1))  # agreed on: every process must take as many
+        times = sorted(self.timed(1 + number, progress) for number in range(count))
         return float(self.processes.agreed(times[len(times) // 2]))
 
-    def _timed(self, number: int, progress: float) -> float:
+    def timed(self, number: int, progress: float) -> float:
+        """The seconds of a step."""
         began = time.perf_counter()
         self.step(number, progress)
+        if self.batches.device.type == "cuda":
+            torch.cuda.synchronize()  # a GPU is still at work when the call returns
         return time.perf_counter() - began
 
     def moments(self) -> dict[str, Tensor]:
