@@ -359,6 +359,19 @@ def test_two_trainings_in_one_folder_do_not_write_over_each_other(tmp_path):
     assert pmodel.replay(tmp_path / "run").same
 
 
+def test_a_run_that_diverged_says_so_in_its_record_and_log(tmp_path, capsys):
+    with pytest.raises(Diverged) as caught:
+        pmodel.fit("vae", "digits", out=tmp_path / "run", steps=300, settings={"rate": 10.0})
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "training"
+    assert [verdict["name"] for verdict in record["health"]] == ["divergence"]
+    assert record["health"][0]["words"] == caught.value.problem
+    assert "--from this run" in record["health"][0]["remedy"]
+    last = json.loads((tmp_path / "run" / "events.jsonl").read_text().splitlines()[-1])
+    assert (last["event"], last["diagnosis"]["name"]) == ("diagnosed", "divergence")
+    assert pmodel.load(tmp_path / "run").can("sample")
+
+
 # Changes of data
 
 

@@ -208,7 +208,7 @@ def test_the_variants_are_what_they_are_called(trial):
 
 
 def test_a_layout_that_was_measured_resumes(trial, monkeypatch):
-    monkeypatch.setattr(planning, "MANY", 1)
+    monkeypatch.setattr(planning, "TRIALS", 0)
     monkeypatch.setattr(planning, "fastest", lambda stepper: Arithmetic("bfloat16", "channels_last"))
     trial.of("convolutional", 4, channels_last=False)
     assert trial.expected["record"]["plan"]["layout"] == "channels_last"
@@ -525,8 +525,8 @@ def files(run):
         ("growing", "points", {"seed": 1}, "seed"),
         ("growing", "points", {"steps": 7}, "steps"),
         ("growing", "points", {"budget": 7.0}, "budget"),
-        ("growing", "points", {"settings": {"batch": 21}}, "batch"),
-        ("growing", "points", {"settings": {"rate": 0.5}}, "rate"),
+        ("growing", "points", {"settings": {"batch": 21}}, "train.batch"),
+        ("growing", "points", {"settings": {"rate": 0.5}}, "train.rate"),
         ("growing", "points", {"precision": "bfloat16"}, "precision"),
         ("growing", "points", {"shards": 2}, "shards"),
     ],

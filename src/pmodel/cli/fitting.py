@@ -43,9 +43,9 @@ __all__ = [
     "fit",
     "fitted_options",
     "free_folder",
-    "last_folder",
     "load",
     "option_types",
+    "stopped_folder",
 ]
 
 
@@ -81,15 +81,13 @@ def fit(
     shards: Shards = None,
 ) -> None:
     """Fit a model to data and leave a run folder behind."""
-    seconds = budget_seconds(budget, steps)
-    between = 0.0 if save_every in ("0", "0s") else parse_duration(save_every)
+    seconds, between = budget_seconds(budget, steps), _between(save_every)
     row = catalogue.find(model)
     asked = parse_settings(settings or [], data=True)
     options = fitted_options(row, asked.options)
     logs = _logs(log or ["jsonl"])
     dataset = load(data, **asked.data)
-    choose = last_folder if resume else free_folder
-    folder = out if out is not None else choose(Path("runs"), f"{model}-{dataset.name}")
+    folder = _folder(out, f"{model}-{dataset.name}", resume=resume)
 
     from ..storage import RECORD, read_json
     from ..train import Diagnosis
@@ -169,7 +167,8 @@ class _Heard:
         for name in self.verdicts.keys() - {verdict.name for verdict in last}:
             yield f"while it trained: {self.verdicts[name]}"
         if self.rescues:
-            yield f"It diverged and went on from its last good state: {self.rescues} times."
+            times = "once" if self.rescues == 1 else f"{self.rescues} times"
+            yield f"It diverged and went on from its last good state, {times}."
 
 
 def _logs(names: Sequence[str]) -> tuple[str, ...]:
@@ -186,6 +185,11 @@ def _logs(names: Sequence[str]) -> tuple[str, ...]:
     if "none" in names and len(names) > 1:
         raise BadInput("--log none stands alone.", got=" ".join(names))
     return tuple(name for name in dict.fromkeys(names) if name != "none")
+
+
+def _between(save_every: str) -> float:
+    """Seconds between checkpoints."""
+    return 0.0 if save_every in ("0", "0s") else parse_duration(save_every)
 
 
 def budget_seconds(budget: str | None, steps: int | None) -> float | None:
@@ -256,8 +260,8 @@ def free_folder(parent: Path, name: str) -> Path:
     return next(folder for folder in _folders(parent, name) if not folder.exists())
 
 
-def last_folder(parent: Path, name: str) -> Path:
-    """The last of ``parent/name``, ``parent/name-2`` … that is there.
+def stopped_folder(parent: Path, name: str) -> Path:
+    """The last of ``parent/name``, ``parent/name-2`` … whose run has not finished; or the last of all.
 
     Raises:
         RunError: if there is none.
@@ -265,7 +269,26 @@ def last_folder(parent: Path, name: str) -> Path:
     taken = list(itertools.takewhile(Path.exists, _folders(parent, name)))
     if not taken:
         raise RunError(f"There is no run of that name in {parent} to resume.", got=name, hint="name it with --out")
-    return taken[-1]
+    return next((folder for folder in reversed(taken) if _status(folder) == "training"), taken[-1])
+
+
+def _status(folder: Path) -> object:
+    """``training``, ``finished``, or None where there is no run."""
+    from ..storage import RECORD, read_json
+
+    return read_json(folder / RECORD).get("status") if (folder / RECORD).exists() else None
+
+
+def _folder(out: Path | None, name: str, *, resume: bool) -> Path:
+    """Where the run goes, or is; with a word where there is no stopped run to be resumed."""
+    if not resume:
+        return out if out is not None else free_folder(Path("runs"), name)
+    folder = out if out is not None else stopped_folder(Path("runs"), name)
+    if (status := _status(folder)) == "finished":
+        say(f"{folder} has finished already: nothing is left to be done.")
+    elif status is None:
+        say(f"There is no run in {folder} yet: it begins.")
+    return folder
 
 
 def _folders(parent: Path, name: str) -> Iterator[Path]:

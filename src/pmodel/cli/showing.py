@@ -72,7 +72,8 @@ def _state(run: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, object]]
         where = step if plan.get("steps") else f"pass {at.get('iteration')} of at most {plan.get('iterations')}"
         yield "unfinished", f"saved at {where}"
         with contextlib.suppress(KeyError, TypeError, AttributeError):  # a record that somebody has written
-            yield "go on with", resume_command(run, record)
+            if not record.get("health"):  # else it has diverged, and would again
+                yield "go on with", resume_command(run, record)
     if isinstance(value := best.get("value"), int | float):
         relation, kind = RELATION.get(str(best.get("kind")), ""), str(best.get("kind")).replace("_", " ")
         yield "validation", f"{relation}{value:.6g} nats per datum at best ({kind}), at step {best.get('step')}"

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import BadInput, DataError
 from .row_file import BLOCK, RowFile
 
 __all__ = ["LIMIT", "AllBut", "Mapped", "in_memory", "spread"]
@@ -103,6 +103,10 @@ class Mapped:
     def _in_file(self, index: slice | Tensor) -> NDArray[np.int64]:
         """The numbers of rows in the file."""
         n = len(self)
+        if not isinstance(index, slice | Tensor):
+            raise BadInput(
+                "Mapped data are taken by a slice, or by a tensor of positions or of truth values.", got=index
+            )
         if isinstance(index, slice):
             places = torch.arange(*index.indices(n))
         else:

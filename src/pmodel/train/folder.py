@@ -16,14 +16,15 @@ import torch
 
 from .. import __version__
 from ..data import Dataset
-from ..errors import RunError
+from ..errors import Diverged, RunError
 from ..model import Model
 from ..pictures import grid, png
 from ..settings import spelt_settings
 from ..storage import RECORD, SCHEMA, TENSORS, read_json, remove_unfinished, write_atomic, write_json, write_tensors
 from . import events
 from .checkpoint import clear_checkpoint, write_checkpoint
-from .events import Event, Finished, Iterated, Sampled, Saved, Started, Stepped
+from .diagnosis import Diagnosis
+from .events import Diagnosed, Event, Finished, Iterated, Sampled, Saved, Started, Stepped
 from .logs import Log, open_logs
 from .loop import Training
 from .planning import Plan
@@ -181,6 +182,18 @@ class RunFolder:
         self.record = {**self.record, **more, **written_at}
         write_json(self.folder / RECORD, self.record)
         clear_checkpoint(self.folder)
+
+    def diverged(self, error: Diverged) -> None:
+        """Record why the run cannot go on as it was planned; its last good state stays."""
+        again = "begin anew in another --out, or start --from this run"
+        verdict = Diagnosis(
+            "divergence", error.problem, f"{error.hint}; {again}: resumed as it is, it diverges again", True
+        )
+        at = self.training.position
+        for log in self.logs:
+            log.write(Diagnosed(at.step, verdict, at.seconds))
+        self.record["health"] = [{"step": at.step, **verdict.to_json()}]
+        write_json(self.folder / RECORD, self.record)
 
     def close(self) -> None:
         """Close the logs, and let go of the folder."""

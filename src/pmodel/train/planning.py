@@ -179,8 +179,9 @@ def _measured(model: Model, data: Dataset, asked: Plan, auto: bool, began: float
     if not asked.iterations and (asked.recipe.select == "best" or asked.recipe.patience):
         points, n, scoring = planned(trial, data, asked.seed, asked.budget)
         chosen = dataclasses.replace(chosen, validations=points, validated=n)
-    each = processes.agreed(stepper(Arithmetic()).seconds_a_step(0.5, 0.0))
-    if auto and TRIALS * each <= SEARCH * (asked.steps * each if asked.budget is None else asked.budget):
+    each = 0.0 if asked.budget is None else stepper(Arithmetic(), processes).seconds_a_step(0.5, 0.0)
+    worth = SEARCH * asked.steps >= TRIALS if asked.budget is None else TRIALS * each <= SEARCH * asked.budget
+    if auto and worth:
         best = Arithmetic(*processes.agreed(dataclasses.astuple(fastest(stepper))))
         threads = processes.agreed(fewest_threads(stepper(best)))
         chosen = dataclasses.replace(chosen, precision=best.precision, layout=best.layout, threads=threads)

@@ -56,6 +56,10 @@ def replay(run: str | Path, *, data: Dataset | None = None, on_event: Callable[[
     """
     folder = Path(run)
     record = read_json(folder / RECORD)
+    if "plan" not in record:
+        raise RunError(
+            f"{folder} holds a model, and no record of how it learned.", hint="pass the folder of pmodel fit"
+        )
     if record.get("status") != "finished":
         raise RunError(f"{folder} is not a run that has finished.", hint="go on with pmodel fit … --resume")
     data = _data(record) if data is None else data

@@ -10,7 +10,7 @@ from typing import Any, final
 from .. import catalogue
 from ..construction import make
 from ..data import Dataset, load_data
-from ..errors import BadInput, NotSupported, RunError, Stopped, TrainingError
+from ..errors import BadInput, Diverged, NotSupported, RunError, Stopped, TrainingError
 from ..model import Model
 from ..storage import digest, load
 from .checkpoint import clear_checkpoint, read_checkpoint
@@ -66,7 +66,7 @@ def fit(
         settings: Changes to the model's recipe, such as ``{"batch": 64}``.
         precision: ``auto`` (the fastest that agrees with float32), ``float32`` or ``bfloat16``.
         device: ``auto``, ``cpu`` or ``cuda``.
-        shards: Parts of a batch with noise of their own: a multiple of the processes, and by default as many.
+        shards: Parts of a batch with noise of their own: a multiple of the processes.
         resume: Go on with the stopped run in ``out``, by its recorded plan; begin it if there is none.
         warm_start: A run whose weights to start from, with a new plan.
         save_every: Seconds between checkpoints, at least; 0 for one after every report.
@@ -104,12 +104,10 @@ def fit(
             training, record = _begun(asked, data, start, device, processes)
         else:
             training, position = _resumed(folder, record, data, processes)
-        if folder is None:
-            for event in training:
-                tell(event)
-            return training.model  # type: ignore[no-any-return]
-        keeper = RunFolder(folder, record, training, logs, position, save_every) if processes.leader else None
-        return _followed(training, keeper, tell)
+        keeper = None
+        if folder is not None and processes.leader:
+            keeper = RunFolder(folder, record, training, logs, position, save_every)
+        return _followed(training, keeper, tell) if folder is not None else _run(training, tell)
 
 
 @final
@@ -229,6 +227,13 @@ def warmed(model: Model, start: Path) -> str:
     return digest(source)
 
 
+def _run(training: Training, tell: Callable[[Event], None]) -> Model:
+    """Train, and write nothing."""
+    for event in training:
+        tell(event)
+    return training.model  # type: ignore[no-any-return]
+
+
 def _followed(training: Training, keeper: RunFolder | None, tell: Callable[[Event], None]) -> Model:
     """Train, writing what is to be written, until the end or a signal."""
     last: Event | None = None
@@ -244,6 +249,10 @@ def _followed(training: Training, keeper: RunFolder | None, tell: Callable[[Even
                 raise _stopped(training, keeper, signals)
             if keeper is not None:
                 keeper.finish(last)
+    except Diverged as error:
+        if keeper is not None:
+            keeper.diverged(error)
+        raise
     finally:
         if keeper is not None:
             keeper.close()
