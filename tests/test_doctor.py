@@ -19,7 +19,8 @@ from pmodel.errors import Diverged, RunError
 from pmodel.learning import Batch, GradientTrained, Loss, Phase
 from pmodel.storage import read_json
 from pmodel.train import Diagnosed, Diagnosis, Rescued, Stepped, plan
-from pmodel.train.doctor import EXPLODED, LEAST_STEPS, WINDOW, Doctor, explain
+from pmodel.train.doctor import EXPLODED, LEAST_STEPS, WINDOW, Doctor
+from pmodel.train.explanation import explain
 from pmodel.train.neighbours import Columns, copied, differ, nearest
 
 COLLAPSING = {"rate": 0.1, "betas": [0.9, 0.99]}

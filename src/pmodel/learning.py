@@ -67,6 +67,10 @@ class Phase:
     repeat: int = 1
     span: tuple[float, float] = (0.0, 1.0)
 
+    def on(self, progress: float) -> bool:
+        """Whether the phase is on at this point of training."""
+        return self.span[0] <= progress < self.span[1]
+
 
 @final
 @dataclass(frozen=True, kw_only=True)

@@ -33,10 +33,9 @@ from ..randomness import generator
 from .diagnosis import Diagnosis
 from .events import Stepped
 from .explanation import SMALLER_STEPS
-from .explanation import explain as explain
 from .neighbours import ERRORS, Columns, copied, differ, nearest
 
-__all__ = ["Doctor", "explain"]
+__all__ = ["Doctor"]
 
 LEAST_STEPS = 100
 """Before so many steps a model is not judged: it is untrained. On digits the code of a healthy VAE said at most 0.007 nats a

@@ -15,8 +15,8 @@ from ..learning import Batch, Loss, Phase, Recipe
 from ..model import Model
 from ..randomness import forked, generator
 from .batches import Batches
-from .doctor import explain
 from .ema import MovingAverage
+from .explanation import explain
 from .precision import Arithmetic, Gradients
 from .processes import ALONE, Processes
 
@@ -69,7 +69,7 @@ class Stepper:
 
     def drawn(self, progress: float) -> int:
         """The batches that a step at this point of training draws."""
-        return sum(phase.repeat for phase in self.phases if phase.span[0] <= progress < phase.span[1])
+        return sum(phase.repeat for phase in self.phases if phase.on(progress))
 
     def step(self, number: int, progress: float) -> dict[str, Tensor]:
         """Move every phase that is on at this point of training.
@@ -84,8 +84,7 @@ class Stepper:
         losses: dict[str, Tensor] = {}
         draw = number * self.draws
         for phase in self.phases:
-            on = phase.span[0] <= progress < phase.span[1]
-            for repeat in range(phase.repeat if on else 0):
+            for repeat in range(phase.repeat if phase.on(progress) else 0):
                 losses.update(self._descend(phase, draw + repeat, number, repeat, progress))
             draw += phase.repeat
         if self.average is not None:
