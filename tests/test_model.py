@@ -5,7 +5,6 @@ import inspect
 import pytest
 import torch
 
-import pmodel.capability
 from pmodel import Column, Discrete, Real, Table, make
 from pmodel.capability import Samples, evaluating
 from pmodel.catalogue import able
@@ -205,8 +204,8 @@ def test_forked_restores_the_global_generator():
 
 
 def test_batches_are_split_and_joined(monkeypatch):
-    monkeypatch.setattr(pmodel.capability, "CHUNK", 8)
     model = Noted(PLANE).train()
+    monkeypatch.setattr(model, "chunk", 8)
     x = torch.randn(10, 2, generator=generator(0))
     whole = Bell(PLANE).log_prob(x)
     torch.testing.assert_close(model.log_prob(x), whole)
@@ -220,7 +219,7 @@ def test_labels_and_masks_are_split_with_their_data(monkeypatch, labelled):
     x, y = torch.randint(2, (30, 2), generator=generator(0)), torch.arange(30) % 3
     mask = torch.rand(30, 2, generator=generator(1)) < 0.5
     expected = labelled.score(x, given=y, observed=mask).values
-    monkeypatch.setattr(pmodel.capability, "CHUNK", 14)
+    monkeypatch.setattr(labelled, "chunk", 14)
     torch.testing.assert_close(labelled.score(x, given=y, observed=mask).values, expected)
     torch.testing.assert_close(
         labelled.sample(30, given=y, generator=0)[y == 1].float().mean(), torch.tensor(1.0), atol=0.1, rtol=0
@@ -228,7 +227,7 @@ def test_labels_and_masks_are_split_with_their_data(monkeypatch, labelled):
 
 
 def test_a_datum_larger_than_a_chunk_goes_alone(monkeypatch):
-    monkeypatch.setattr(pmodel.capability, "CHUNK", 1)
+    monkeypatch.setattr(Bell, "chunk", 1)
     assert Bell(PLANE).log_prob(torch.zeros(3, 2)).shape == (3,)
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-__all__ = ["Bernoulli", "Categorical", "DiscretisedLogistic", "Distribution", "Normal", "Transformed", "kl"]
+__all__ = ["Bernoulli", "Categorical", "DiscretisedLogistic", "Distribution", "Normal", "Point", "Transformed", "kl"]
 
 
 class Distribution(ABC):
@@ -166,6 +166,32 @@ class DiscretisedLogistic(Distribution):
         u = u.clamp(1e-7, 1 - 1e-7)
         value = mu + _wide(self.log_scale).exp() * (u.log() - (-u).log1p())
         return ((value + 1) * (self.levels - 1) / 2).round().clamp(0, self.levels - 1).to(torch.int64)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Point(Distribution):
+    """All mass at one point for each datum: what an invertible map answers, whose code and datum determine each other.
+
+    Args:
+        x: The points, ``(N, *shape)``.
+    """
+
+    x: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """The point."""
+        return self.x
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """The log-mass: 0 at the point, minus infinity elsewhere."""
+        hit = (_wide(x) == _wide(self.x)).flatten(1).all(1)
+        return torch.where(hit, 0.0, -torch.inf)
+
+    def sample(self, generator: Generator) -> Tensor:
+        """The point."""
+        return self.x
 
 
 @final

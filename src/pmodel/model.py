@@ -13,7 +13,7 @@ parts are filled in   ``complete(x, observed)``                         ``Comple
 parts may be missing  ``log_prob(x, observed=...)``                     ``Marginalises``
 ====================  ================================================  =======================
 
-The capabilities are the abstract classes of ``capability.py``. A public verb checks its input, derives its generator, splits
+The capabilities are the abstract classes of ``capability``. A public verb checks its input, derives its generator, splits
 the batch and restores the mode, once. The private method of the same name holds only the mathematics, and is all that the
 author of a model writes. ``can(verb)`` is true only if the verb works; an unsupported verb fails with the names of the models
 that have it.
@@ -62,6 +62,8 @@ class Model(nn.Module, ABC):
     conditional: ClassVar[bool] = False
     """Whether the model takes a label ``given`` by itself; else ``make`` fits one for each class."""
 
+    chunk: int = 2**21
+    """Entries of data that a public verb hands to the private one at a time, so that memory stays bounded."""
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """What ``--size tiny`` and ``--size small`` stand for, as options; ``base`` is the defaults."""
     verbs: ClassVar[tuple[str, ...]] = ()
@@ -160,6 +162,11 @@ class Model(nn.Module, ABC):
         if name in METHODS:
             raise self._lacking(name)
         return super().__getattr__(name)
+
+    def _spans(self, n: int) -> list[tuple[int, int]]:
+        """Consecutive spans that cover 0 … n, each of at most ``chunk`` entries; one empty span if n is 0."""
+        size = max(1, self.chunk // self.domain.entries)
+        return [(start, min(start + size, n)) for start in range(0, n, size)] or [(0, 0)]
 
     def _require(self, verb: str) -> None:
         if not self.can(verb):

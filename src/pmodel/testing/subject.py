@@ -30,6 +30,8 @@ NODES = {"exact": {1: 20_000, 2: 501}, "lower_bound": {1: 2000, 2: 181}, "estima
 """Cells on a real axis, by the kind of likelihood and the number of entries."""
 DRAWS = 600_000
 """Draws that one sum over a bound may take."""
+MOST_DRAWS = {True: 1024, False: 16_384}
+"""Draws for one node, by whether they are weights: the exponential of a mean needs more of them than a mean of exponentials."""
 EFFORT = 16
 """Draws that are taken one after another."""
 
@@ -99,6 +101,11 @@ class Subject:
         return bool(self.blank.can("log_prob"))
 
     @property
+    def weighted(self) -> bool:
+        """Whether the draws of its likelihood are weights, whose mean is the probability itself."""
+        return bool(self.blank.weighted)
+
+    @property
     def dequantised(self) -> bool:
         """Whether a wrapper adds noise to the data."""
         return any(isinstance(part, Dequantised) for part in _around(self.blank))
@@ -148,7 +155,9 @@ class Subject:
     @property
     def summable(self) -> bool:
         """Whether its probability can be summed or integrated over its domain."""
-        return is_small(self.domain) and bool(self.blank.can("score")) and bool(self.blank.can("sample"))
+        if not (is_small(self.domain) and self.blank.can("score") and self.blank.can("sample")):
+            return False
+        return self.weighted or isinstance(self.domain, Discrete)
 
     def masses(self, label: int | None) -> Masses:
         """The probability of every node under a label; under the mixture of all for a conditional model without one."""
@@ -158,11 +167,13 @@ class Subject:
         return self._masses[label]
 
     def _under(self, label: int | None) -> Masses:
-        p, stderr = self.weigh(self.nodes.x, label, min(1024, DRAWS // len(self.nodes.x)))
+        p, stderr = self.weigh(self.nodes.x, label, min(MOST_DRAWS[self.weighted], DRAWS // len(self.nodes.x)))
         return Masses(self.nodes, p, stderr)
 
     def weigh(self, x: Tensor, label: int | None, draws: int, observed: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The probability of each datum and its Monte Carlo error: the mean weight over many draws, or the exact value.
+
+        Where draws are no weights, it is the exponential of the bound: less than the probability.
 
         Args:
             x: Data, ``(M, *shape)``.
@@ -176,6 +187,10 @@ class Subject:
         copies = max(1, draws // EFFORT)
         many = x.repeat(copies, *[1] * len(self.domain.shape))
         scores = self.fitted.score(many, given=label, observed=observed, effort=EFFORT, generator=3)
+        if not self.weighted:
+            bounds = scores.values.reshape(copies, len(x))
+            p = bounds.mean(0).exp()
+            return p, p * bounds.std(0) / copies**0.5
         weights = scores.values.exp().reshape(copies, len(x))
         errors = (weights.flatten() * torch.as_tensor(scores.mc_stderr)).reshape(copies, len(x))
         return weights.mean(0), torch.linalg.vector_norm(errors, dim=0) / copies

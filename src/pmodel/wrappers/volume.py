@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, final
 
@@ -32,6 +33,7 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
         super().__init__(domain, model.given)
         self.model: Any = model
         self.iterative = getattr(model, "iterative", False)
+        self.chunk = model.chunk
 
     @abstractmethod
     def _inward(self, x: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -63,6 +65,20 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
     def kind(self) -> Kind:
         """The inner model's."""
         return self.model.kind  # type: ignore[no-any-return]
+
+    @property
+    def weighted(self) -> bool:
+        """As the inner model's draws are."""
+        return bool(self.model.weighted)
+
+    @property
+    def adjustable(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The inner model's."""
+        return getattr(self.model, "adjustable", ())
+
+    def adjusted(self, **settings: Any) -> AbstractContextManager[None]:
+        """Other values of the inner model's settings."""
+        return self.model.adjusted(**settings)  # type: ignore[no-any-return]
 
     def record_frequencies(self, given: Tensor) -> None:
         """Record them here and within."""
@@ -120,9 +136,14 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
 
     def _draw(self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator) -> Tensor:
         y, ladj = self._inward(x, generator)
+        draw: Tensor = self.model._draw(y, given, observed, generator).double()
+        return draw + self._volume(y, ladj, observed)
+
+    @staticmethod
+    def _volume(y: Tensor, ladj: Tensor, observed: Tensor | None) -> Tensor:
+        """The log-volume of each datum's observed entries, ``(N,)``."""
         kept = torch.ones_like(y, dtype=torch.bool) if observed is None else observed
-        volume = (ladj.double() * kept).flatten(1).sum(1)
-        return self.model._draw(y, given, observed, generator).double() + volume  # type: ignore[no-any-return]
+        return (ladj.double() * kept).flatten(1).sum(1)
 
     def _log_prob(self, x: Tensor, given: Tensor | None) -> Tensor:
         return self._draw(x, given, None, torch.Generator(x.device))
@@ -177,6 +198,14 @@ class Standardised(Wrapper):
         scale = torch.nan_to_num(variance).sqrt().expand(self.domain.shape)
         self.scale.copy_(torch.where(scale > 1e-12 * (1 + self.loc.abs()), scale, 1.0))
         super().prepare(subset, given, generator)
+
+    def _log_weights(
+        self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
+    ) -> Tensor:
+        """The inner model's draws, which may be stratified: there is no noise here that would differ between them."""
+        y, ladj = self._inward(x, generator)
+        draws: Tensor = self.model._log_weights(y, given, observed, generator, effort)
+        return draws + self._volume(y, ladj, observed)
 
     def _inward(self, x: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         y = (x.double() - self.loc) / self.scale

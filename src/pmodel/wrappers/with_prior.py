@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, final
 
@@ -45,6 +46,7 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
         self.autoencoder: Any = autoencoder
         self.prior: Any = prior
         self.iterative = getattr(prior, "iterative", False)
+        self.chunk = min(autoencoder.chunk, prior.chunk)
 
     def can(self, verb: str) -> bool:
         """It scores only where the encoder has a density, as a VAE's has and an autoencoder's has not."""
@@ -58,6 +60,20 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
     def learns(self) -> tuple[str, ...]:
         """By phases, and then from statistics of the codes where the prior does."""
         return tuple(way for way in ("phases", "statistics") if way == "phases" or way in self.prior.learns)
+
+    @property
+    def weighted(self) -> bool:
+        """As the prior's draws are: the encoder's always are."""
+        return bool(self.prior.weighted)
+
+    @property
+    def adjustable(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The prior's."""
+        return getattr(self.prior, "adjustable", ())
+
+    def adjusted(self, **settings: Any) -> AbstractContextManager[None]:
+        """Other values of the prior's settings."""
+        return self.prior.adjusted(**settings)  # type: ignore[no-any-return]
 
     def recipe(self) -> Recipe:
         """The autoencoder's."""

@@ -10,7 +10,7 @@ from ...randomness import generator
 from ...wrappers import Dequantised
 from ..check import require
 from ..law import Law, can
-from ..measure import Z
+from ..measure import Z, states_of
 from ..subject import Subject
 
 __all__ = ["LAWS"]
@@ -37,6 +37,32 @@ def bounds_combine_their_draws(subject: Subject) -> None:
         gap = torch.nan_to_num(lower - score.values)  # NaN where both are -inf
         rises = bool((gap <= 1e-6 * (1 + torch.nan_to_num(score.values.abs(), posinf=0.0))).all())
         require(rises, f"The mean over {groups} groups of draws lies above the score of all of them.")
+
+
+def bounds_are_means_of_their_draws(subject: Subject) -> None:
+    """Where draws are no weights, score and evidence lower bound are one number, which fewer draws estimate without bias."""
+    model, data = subject.fitted, subject.held_out
+    x, given = data.x[:16], None if data.given is None else data.given[:16]
+    score = model.score(x, given=given, effort=DRAWS, generator=0)
+    elbo = model.elbo(x, given=given, effort=DRAWS, generator=0)
+    require(bool(torch.equal(score.values, elbo.values)), "The score is not the evidence lower bound.")
+    noise = generator(1, "draws")
+    draws = torch.stack([model.score(x, given=given, effort=1, generator=noise).values for _ in range(16 * DRAWS)])
+    many = torch.stack([model.score(x, given=given, effort=DRAWS, generator=noise).values for _ in range(16)])
+    stderr = (draws.var(0) / len(draws) + many.var(0) / len(many)).sqrt()
+    gap = (draws.mean(0) - many.mean(0)).abs() - (Z + 1) * stderr - 1e-4
+    require(bool((gap <= 0).all()), "The bound depends on the number of draws.", got=f"{float(gap.max()):.3g} too far")
+
+
+def bounds_lie_below_the_frequencies(subject: Subject) -> None:
+    """Where draws are no weights, the exponential of the bound is at most the frequency of each datum among samples."""
+    for label in subject.labels:
+        masses, x = subject.masses(label), subject.sample(label)
+        domain = subject.domain
+        p = torch.bincount(states_of(x, domain), minlength=len(masses.p)).double() / len(x)  # type: ignore[arg-type]
+        error = (p.clamp_min(1 / len(x)) / len(x) + masses.stderr.square()).sqrt()
+        worst = float(((masses.p - p) / error).max())
+        require(worst < Z, "The bound lies above the frequency of a datum.", got=f"{worst:.1f} errors above")
 
 
 def bounds_are_below_the_mass(subject: Subject) -> None:
@@ -116,8 +142,18 @@ def _integrable(subject: Subject) -> bool:
     )
 
 
+def _weights(subject: Subject) -> bool:
+    return can("elbo")(subject) and subject.weighted
+
+
+def _no_weights(subject: Subject) -> bool:
+    return can("elbo")(subject) and not subject.weighted
+
+
 LAWS = (
-    Law(bounds_combine_their_draws, can("elbo")),
+    Law(bounds_combine_their_draws, _weights),
+    Law(bounds_are_means_of_their_draws, _no_weights),
+    Law(bounds_lie_below_the_frequencies, lambda subject: _no_weights(subject) and subject.summable),
     Law(bounds_are_below_the_mass, _integrable),
     Law(codes_and_data_have_their_shapes, can("encode")),
     Law(codes_tell_the_data_apart, can("encode")),

@@ -94,7 +94,7 @@ def _beside_copies(subject: Subject, x: Tensor, given: Tensor | None) -> tuple[T
 
 
 def probability_is_one(subject: Subject) -> None:
-    """Summed or integrated over the domain, under every label, the probability is one; at most one where edges are clamped."""
+    """Summed or integrated over the domain, under every label, the probability is one, or less where only a bound is known."""
     tolerance = TOLERANCE[subject.fitted.kind]
     for label in subject.labels:
         total, stderr = subject.masses(label).total
@@ -103,7 +103,7 @@ def probability_is_one(subject: Subject) -> None:
         got = f"{total:.5f} ± {stderr:.5f}"
         require(total < 1 + tolerance + Z * stderr, f"The total probability{under} is above one.", got=got)
         require(
-            subject.clamped or total > 1 - tolerance - Z * stderr,
+            subject.clamped or not subject.weighted or total > 1 - tolerance - Z * stderr,
             f"The total probability{under} is below one.",
             got=got,
         )
@@ -143,6 +143,11 @@ def marginal_is_the_mixture_of_labels(subject: Subject) -> None:
         shares = torch.stack([part.values for part in parts], 1) + frequencies.log() - expected.unsqueeze(1)
         errors = torch.stack([part.mc_stderr for part in parts], 1) * shares.exp()
         allowed = allowed + (Z + 1) * torch.nan_to_num((errors.square().sum(1) + found.mc_stderr.square()).sqrt())
+        if (
+            not subject.weighted
+        ):  # the labels' shares are taken from other draws: noise in them costs up to its variance
+            noise = torch.stack([part.mc_stderr for part in parts]).square().amax(0)
+            allowed = allowed + torch.where(found.values < expected, noise, 0.0)
     gap = torch.where(found.values == expected, 0.0, (found.values - expected).abs())
     worst = int((gap - allowed).argmax())
     got = f"{float(found.values[worst])}, and the mixture is {float(expected[worst])}"
@@ -185,7 +190,7 @@ def _summable(subject: Subject) -> bool:
 
 def _clamped_reals(subject: Subject) -> bool:
     """Whether a comparison of samples with scores is spoilt by clamping."""
-    return subject.summable and not (subject.clamped and not isinstance(subject.domain, Discrete))
+    return subject.summable and subject.weighted and not (subject.clamped and not isinstance(subject.domain, Discrete))
 
 
 def _labelled(subject: Subject) -> bool:

@@ -1,0 +1,11 @@
+"""The capabilities: abstract classes, each adding verbs to ``Model``.
+
+A public verb validates, seeds, splits and restores; the private method of the same name holds only the mathematics.
+"""
+
+from .drawing import Completes, Samples
+from .latent import Latent
+from .scoring import Bound, Density, Marginalises, Scores
+from .verbs import as_mask, evaluating
+
+__all__ = ["Bound", "Completes", "Density", "Latent", "Marginalises", "Samples", "Scores", "as_mask", "evaluating"]

@@ -1,0 +1,238 @@
+"""Models with a likelihood: exact, or bounded from below."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from ..domain import Table
+from ..errors import RangeError
+from ..likelihood import Kind, Likelihood
+from ..model import Model
+from ..randomness import Seed, as_generator
+from .verbs import as_mask, evaluating
+
+__all__ = ["Bound", "Density", "Marginalises", "Scores"]
+
+
+class Scores(Model):
+    """A model with a likelihood of any kind. Subclasses are ``Density`` and ``Bound``."""
+
+    verbs: ClassVar[tuple[str, ...]] = ("score",)
+
+    @property
+    @abstractmethod
+    def kind(self) -> Kind:
+        """What its likelihoods are: exact, lower bounds, or estimates."""
+
+    @abstractmethod
+    def _draw(self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator) -> Tensor:
+        """One draw of the log-likelihood's estimator, ``(N,)``; the value itself where it is exact."""
+
+    def score(
+        self,
+        x: object,
+        *,
+        given: object = None,
+        observed: object = None,
+        generator: Seed = 0,
+        effort: int = 16,
+    ) -> Likelihood:
+        r"""The log-likelihood of each datum, with its kind and Monte Carlo error.
+
+        Exact where the model has a density. Else the importance-weighted bound of Burda et al. (2016),
+
+        .. math:: \log \frac1K \sum_{k=1}^K w_k, \qquad \mathbb{E}\,w_k = p(x),
+
+        whose expectation rises towards log p(x) with K; or the evidence lower bound, where draws of it are no weights
+        (``Bound.weighted``).
+
+        Args:
+            x: Data, ``(N, *shape)``.
+            given: Their conditions; None scores a conditional model as the mixture over its training frequencies.
+            observed: A mask of the shape of ``x``: score only these entries. Missing values of a table need none.
+            generator: Seed or generator of the draws.
+            effort: The number K of draws for each datum.
+
+        Raises:
+            NotSupported: if the model has no likelihood, or cannot marginalise what is missing.
+            BadInput: if the data do not fit the domain.
+        """
+        self._require("score")
+        _check_effort(effort)
+        data = self.domain.check(x).to(self.device)
+        mask = self._checked_observed(data, observed)
+        labels = self._checked_given(given, len(data))
+        noise = as_generator(generator, self.device)
+        effort = effort if self.kind != "exact" else 1
+        values, errors = [], []
+        with evaluating(self):
+            for start, stop in self._spans(len(data)):
+                weights = self._log_weights(
+                    data[start:stop],
+                    None if labels is None else labels[start:stop],
+                    None if mask is None else mask[start:stop],
+                    noise,
+                    effort,
+                )
+                values.append(_log_mean_exp(weights) if self.weighted else weights.mean(0))
+                errors.append(_log_mean_exp_stderr(weights) if self.weighted else _mean_stderr(weights))
+        way = "importance-weighted" if self.weighted else "evidence lower bound"
+        estimator = "exact" if self.kind == "exact" else f"{way}, {effort} draws"
+        return Likelihood(torch.cat(values), self.kind, estimator, torch.cat(errors) if effort > 1 else None)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether draws are weights, whose exponentials have the mean p(x); else only the mean of the draws means something."""
+        return True
+
+    def _log_weights(
+        self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
+    ) -> Tensor:
+        """``effort`` draws, ``(effort, N)`` float64; over all labels where the model is conditional and none are given."""
+        if self.given is None or given is not None:
+            return torch.stack([self._draw(x, given, observed, generator).double() for _ in range(effort)])
+        joint = self._joint(x, observed, generator, effort)
+        if self.weighted:
+            return torch.logsumexp(joint, -1)
+        return _expected_joint(self._joint(x, observed, generator, effort).mean(0), joint)
+
+    def _joint(self, x: Tensor, observed: Tensor | None, generator: Generator, effort: int) -> Tensor:
+        """Draws for log p(x, y) for every label y, ``(effort, N, labels)``."""
+        labels = torch.arange(len(self.given_frequencies), device=x.device)
+        draws = [self._log_weights(x, label.expand(len(x)), observed, generator, effort) for label in labels]
+        return torch.stack(draws, -1) + self.given_frequencies.log()
+
+    def _checked_observed(self, x: Tensor, observed: object) -> Tensor | None:
+        """The mask of observed entries, or None if all are: NaN in a table means missing."""
+        mask = ~x.isnan() if isinstance(self.domain, Table) and self.domain.missing else None
+        if observed is not None:
+            asked = as_mask(observed, x)
+            mask = asked if mask is None else mask & asked
+        if mask is None or bool(mask.all()):
+            return None
+        self._require("marginalise")
+        return mask
+
+
+class Density(Scores):
+    """A model whose log-probability is computed exactly."""
+
+    verbs: ClassVar[tuple[str, ...]] = ("log_prob",)
+
+    @abstractmethod
+    def _log_prob(self, x: Tensor, given: Tensor | None) -> Tensor:
+        """Exact log-probability in nats, ``(N,)``."""
+
+    def _draw(self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator) -> Tensor:
+        if observed is not None and isinstance(self, Marginalises):
+            return self._log_marginal(x, observed, given)
+        return self._log_prob(x, given)
+
+    @property
+    def kind(self) -> Kind:
+        """Exact."""
+        return "exact"
+
+    def log_prob(self, x: object, *, given: object = None, observed: object = None) -> Tensor:
+        """Exact log-probability of each datum, ``(N,)`` float64 nats. Arguments and errors are those of ``score``."""
+        self._require("log_prob")
+        return self.score(x, given=given, observed=observed).values
+
+
+class Marginalises(Density):
+    """A density that integrates out what is not observed, exactly."""
+
+    verbs: ClassVar[tuple[str, ...]] = ("marginalise",)
+
+    @abstractmethod
+    def _log_marginal(self, x: Tensor, observed: Tensor, given: Tensor | None) -> Tensor:
+        """Exact log-probability of the observed entries, ``(N,)``; unobserved ones hold arbitrary values or NaN."""
+
+
+class Bound(Scores):
+    """A model whose log-probability is bounded from below by the mean of a log-weight."""
+
+    verbs: ClassVar[tuple[str, ...]] = ("elbo",)
+
+    @abstractmethod
+    def _log_weight(self, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
+        """One draw of log p(x, z) - log q(z | x), ``(N,)``: its mean is the ELBO, its exponential's mean is p(x)."""
+
+    def _draw(self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator) -> Tensor:
+        return self._log_weight(x, given, generator)
+
+    @property
+    def kind(self) -> Kind:
+        """A lower bound."""
+        return "lower_bound"
+
+    def elbo(self, x: object, *, given: object = None, generator: Seed = 0, effort: int = 16) -> Likelihood:
+        """The evidence lower bound: the mean of ``effort`` log-weights for each datum. Arguments as in ``score``."""
+        self._require("elbo")
+        _check_effort(effort)
+        data = self.domain.check(x).to(self.device)
+        mask = self._checked_observed(data, None)
+        labels = self._checked_given(given, len(data))
+        self._require_given(labels, "compute its evidence lower bound")
+        noise = as_generator(generator, self.device)
+        means, errors = [], []
+        with evaluating(self):
+            for start, stop in self._spans(len(data)):
+                part = None if labels is None else labels[start:stop]
+                seen = None if mask is None else mask[start:stop]
+                draws = self._log_weights(data[start:stop], part, seen, noise, effort)
+                means.append(draws.mean(0))
+                errors.append(_mean_stderr(draws))
+        return Likelihood(
+            torch.cat(means),
+            "lower_bound",
+            f"evidence lower bound, {effort} draws",
+            torch.cat(errors) if effort > 1 else None,
+        )
+
+
+def _log_mean_exp(log_weights: Tensor) -> Tensor:
+    return log_weights.logsumexp(0) - math.log(len(log_weights))
+
+
+def _check_effort(effort: object) -> None:
+    if isinstance(effort, bool) or not isinstance(effort, int) or not 1 <= effort <= 10**6:
+        raise RangeError("effort must be a whole number from 1 to 1000000.", got=effort)
+
+
+def _std(draws: Tensor) -> Tensor:
+    """The standard deviation over the draws; zero for a single one."""
+    return draws.std(0) if len(draws) > 1 and draws.numel() else torch.zeros_like(draws[0])
+
+
+def _mean_stderr(draws: Tensor) -> Tensor:
+    return _std(draws) / math.sqrt(len(draws))
+
+
+def _expected_joint(pilot: Tensor, joint: Tensor) -> Tensor:
+    r"""Draws that bound log p(x) over labels: :math:`\sum_y r_y (\log p(x, y) - \log r_y) \le \log p(x)` for any weights r.
+
+    The weights come from other draws than the ones they are applied to. The logarithm of a sum of noisy bounds would not do:
+    it is convex, so that noise alone lifts it above what it bounds.
+
+    Args:
+        pilot: Bounds of log p(x, y) that the weights are taken from, ``(N, labels)``.
+        joint: Draws, ``(effort, N, labels)``.
+    """
+    log_r = pilot.log_softmax(-1)
+    terms: Tensor = torch.where(log_r.isneginf(), 0.0, log_r.exp() * (joint - log_r))
+    return terms.sum(-1)
+
+
+def _log_mean_exp_stderr(log_weights: Tensor) -> Tensor:
+    """The delta method: the standard error of the mean weight over the mean weight."""
+    if log_weights.numel() == 0:
+        return torch.zeros_like(log_weights[0])
+    peak = log_weights.max(0).values
+    weights = (log_weights - torch.where(peak.isfinite(), peak, 0.0)).exp()
+    return _std(weights) / weights.mean(0).clamp_min(1e-300) / math.sqrt(len(weights))
