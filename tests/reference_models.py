@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from pmodel.capability import Bound, Completes, Density, Latent, Marginalises, Samples
 from pmodel.distribution import Normal
 from pmodel.domain import Discrete, Real
-from pmodel.learning import ClosedForm, GradientTrained, Loss, Phase
+from pmodel.learning import ClosedForm, GradientTrained, Loss, Phase, Recipe
 
 
 def one_hot_label(given, labels):
@@ -241,6 +241,61 @@ class Line(Samples, Bound, Latent, GradientTrained):
 
     def loss(self, batch, generator):
         return Loss(-self._log_weight(batch.x, batch.given, generator).mean())
+
+
+class Hops(Samples, Bound, GradientTrained):
+    """x' is x with probability 1/2, else anything; p(x') and p(x | x') are tables. A draw is twice one of two terms."""
+
+    natives = (Discrete,)
+    conditional = True
+    weighted = False
+    TERMS = 2
+
+    def __init__(self, domain, given=None):
+        super().__init__(domain, given)
+        tables = max(1, len(self.given_frequencies))
+        self.first = nn.Parameter(torch.zeros(tables, domain.levels))
+        self.second = nn.Parameter(torch.zeros(tables, domain.levels, domain.levels))
+
+    @classmethod
+    def tiny(cls, domain, given=None):
+        return cls(domain, given)
+
+    @classmethod
+    def refuses(cls, domain):
+        return None if isinstance(domain, Discrete) and domain.entries == 1 else "it takes one discrete entry"
+
+    def hop(self, x, generator):
+        anything = torch.randint(self.domain.levels, x.shape, generator=generator)
+        return torch.where(torch.rand(x.shape, generator=generator) < 0.5, x, anything)
+
+    def terms(self, x, given, generator):
+        x, y = x.flatten(), torch.zeros(len(x), dtype=torch.int64) if given is None else given
+        hopped = self.hop(x, generator)
+        log_q = (0.5 / self.domain.levels + 0.5 * (hopped == x)).log()
+        prior = self.first.log_softmax(-1)[y, hopped] - log_q
+        return prior, self.second.log_softmax(-1)[y, hopped, x]
+
+    def _log_weight(self, x, given, generator):
+        which = torch.rand(len(x), generator=generator) < 0.5
+        return self.TERMS * torch.where(which, *self.terms(x, given, generator))
+
+    def _sample(self, n, given, generator):
+        y = torch.zeros(n, dtype=torch.int64) if given is None else given
+        if n == 0:
+            return torch.zeros(0, *self.domain.shape, dtype=torch.int64)
+        hopped = torch.multinomial(self.first.softmax(-1)[y], 1, generator=generator).flatten()
+        x = torch.multinomial(self.second.softmax(-1)[y, hopped], 1, generator=generator)
+        return x.reshape(n, *self.domain.shape)
+
+    def phases(self):
+        return (Phase("bound", tuple(self.parameters()), self.loss),)
+
+    def loss(self, batch, generator):
+        return Loss(-sum(self.terms(batch.x, batch.given, generator)).mean())
+
+    def recipe(self):
+        return Recipe(rate=0.1)
 
 
 class Pair(Samples, GradientTrained):

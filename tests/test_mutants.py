@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import pmodel.capability
+import pmodel.capability.drawing
+import pmodel.capability.scoring
 from pmodel.data import Dataset, Split
 from pmodel.domain import Discrete
 from pmodel.explicit.tractable.mixture import Mixture
@@ -18,9 +19,9 @@ from pmodel.testing import ConformanceError, conformance, run_conformance
 from pmodel.train import Started, Stepped, plan, train
 from pmodel.train.ema import EVERY, MovingAverage
 from pmodel.wrappers import Dequantised, Standardised, Wrapper
-from reference_models import Bell, Box, Chain, Counted, Line, Pair
+from reference_models import Bell, Box, Chain, Counted, Hops, Line, Pair
 
-REFERENCES = (Counted, Bell, Box, Chain, Line, Pair)
+REFERENCES = (Counted, Bell, Box, Chain, Line, Hops, Pair)
 
 
 class VarianceForStd(Bell):
@@ -208,6 +209,35 @@ class NoiseOfATenth(Line):
         return self._decode(z, given).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
 
 
+class TakesDrawsForWeights(Hops):
+    weighted = True
+
+
+class OneTermForTwo(Hops):
+    TERMS = 1
+
+
+class StartsAtZero(Hops):
+    """The chain that is sampled is not the one that is scored."""
+
+    def _sample(self, n, given, generator):
+        y = torch.zeros(n, dtype=torch.int64) if given is None else given
+        hopped = torch.zeros(n, dtype=torch.int64)
+        if n == 0:
+            return super()._sample(n, given, generator)
+        x = torch.multinomial(self.second.softmax(-1)[y, hopped], 1, generator=generator)
+        return x.reshape(n, *self.domain.shape)
+
+
+class StratifiesBadly(Hops):
+    """Every draw but a lone one takes the first term."""
+
+    def _log_weights(self, x, given, observed, generator, effort):
+        if effort == 1 or (given is None and self.given is not None):
+            return super()._log_weights(x, given, observed, generator, effort)
+        return torch.stack([2 * self.terms(x, given, generator)[0].double() for _ in range(effort)])
+
+
 class BatchDependent(Line):
     def _encode(self, x, given):
         return super()._encode(x - x.mean(0), given)
@@ -330,6 +360,11 @@ SUBCLASSED = [
     (LossOfManyNumbers, "losses_are_scalars"),
     (WrongKL, "probability_is_one"),
     (NoiseOfATenth, "probability_is_one"),
+    (TakesDrawsForWeights, "samples_follow_the_density"),
+    (OneTermForTwo, "probability_is_one"),
+    (OneTermForTwo, "bounds_lie_below_the_frequencies"),
+    (StartsAtZero, "bounds_lie_below_the_frequencies"),
+    (StratifiesBadly, "bounds_are_means_of_their_draws"),
     (BatchDependent, "scores_are_each_datum_s_own"),
     (DropoutInScores, "global_randomness_is_untouched"),
     (DropoutByMode, "modes_are_restored"),
@@ -360,7 +395,11 @@ def noise_above_the_level(patch):
 
 
 def mean_of_logs(patch):
-    patch.setattr(pmodel.capability, "_log_mean_exp", lambda log_weights: log_weights.mean(0))
+    patch.setattr(pmodel.capability.scoring, "_log_mean_exp", lambda log_weights: log_weights.mean(0))
+
+
+def labels_summed_under_noise(patch):
+    patch.setattr(pmodel.capability.scoring, "_expected_joint", lambda pilot, joint: torch.logsumexp(joint, -1))
 
 
 def nothing_is_checked(patch):
@@ -377,12 +416,12 @@ def completion_overwrites(patch):
         labels = self._checked_given(given, len(x))
         return self._complete(self.domain.check(x), torch.as_tensor(observed).expand(x.shape), labels, noise)
 
-    patch.setattr(pmodel.capability.Completes, "complete", complete)
+    patch.setattr(pmodel.capability.drawing.Completes, "complete", complete)
 
 
 def score_keeps_training_mode(patch):
     patch.setattr(nn.Module, "eval", lambda self: self.train(False))
-    patch.setattr(pmodel.capability, "evaluating", _without_restoring)
+    patch.setattr(pmodel.capability.scoring, "evaluating", _without_restoring)
 
 
 class _without_restoring:
@@ -402,6 +441,7 @@ PATCHED = [
     (log_of_levels_forgotten, Bell, "probability_is_one"),
     (noise_above_the_level, Bell, "samples_follow_the_density"),
     (mean_of_logs, Line, "bounds_combine_their_draws"),
+    (labels_summed_under_noise, Hops, "marginal_is_the_mixture_of_labels"),
     (nothing_is_checked, Bell, "bad_input_is_refused"),
     (labels_are_not_checked, Counted, "bad_input_is_refused"),
     (completion_overwrites, Bell, "observed_entries_come_back"),
