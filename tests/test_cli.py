@@ -422,6 +422,12 @@ class TestSample:
         with Image.open(here / "s.png") as image:
             assert image.size == (3 * 9 + 1, 3 * 9 + 1)
 
+    def test_a_sampler_without_steps_says_so(self, call):
+        code, _, err = call("sample RUNS/image -n 2 --steps 5 --out s.npz")
+        assert (code, "without 'steps'" in err) == (1, True)
+        code, _, err = call("sample RUNS/image -n 2 --steps 5 --set steps=4 --out s.npz")
+        assert (code, "each once" in err) == (2, True)
+
     def test_an_array_holds_what_was_sampled(self, call, here, trained):
         call("sample RUNS/image -n 7 --seed 2 --out s.npz")
         with np.load(here / "s.npz") as arrays:
@@ -507,6 +513,7 @@ pmodel data --json
 pmodel fit vae --data digits --out r --budget 2m --size tiny --seed 0 --set latent=2 --device auto --precision auto
 pmodel fit vae --data digits --steps 10
 pmodel sample r -n 64 --seed 0 --label 3 --out s.png
+pmodel sample r -n 64 --steps 50 --set eta=1 --out s.npz
 pmodel score r --data digits --split test --json
 pmodel evaluate r --data digits -n 100 --json
 pmodel compare vae mixture:components=20 vae:latent=2,beta=4 --data digits --budget 1m --seeds 1 --out c

@@ -14,7 +14,7 @@ from pmodel.learning import Batch, Phase
 from pmodel.model import Model
 from pmodel.randomness import derive, forked, generator
 from pmodel.testing.fitting import learn
-from pmodel.wrappers import Dequantised
+from pmodel.wrappers import Dequantised, Standardised
 from reference_models import Bell, Chain, Counted, Line, Pair
 
 BITS, DIE, PLANE, LABEL = Discrete((2,), 2), Discrete((1,), 6), Real((2,)), Discrete((), 3)
@@ -224,6 +224,33 @@ def test_labels_and_masks_are_split_with_their_data(monkeypatch, labelled):
     torch.testing.assert_close(
         labelled.sample(30, given=y, generator=0)[y == 1].float().mean(), torch.tensor(1.0), atol=0.1, rtol=0
     )
+
+
+class Warm(Bell):
+    """Its samples are drawn with a spread of its own choice."""
+
+    adjustable = ("warmth",)
+    warmth = 1.0
+
+    def _sample(self, n, given, generator):
+        return self.warmth * super()._sample(n, given, generator)
+
+    def _check_sampling(self):
+        if not self.warmth > 0:
+            raise RangeError("warmth must be above 0.", got=self.warmth)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, Standardised], ids=["bare", "wrapped"])
+def test_settings_of_the_sampler_hold_for_one_call(wrap):
+    model = wrap(Warm(PLANE))
+    plain = model.sample(5, generator=0)
+    torch.testing.assert_close(model.sample(5, generator=0, warmth=2.0), 2 * plain)
+    assert torch.equal(model.sample(5, generator=0), plain)
+    with pytest.raises(RangeError, match=r"(?s)warmth must be above 0.*-1"):
+        model.sample(5, warmth=-1)
+    assert torch.equal(model.sample(5, generator=0), plain)
+    with pytest.raises(NotSupported, match=r"(?s)without 'steps'.*warmth"):
+        model.sample(5, steps=3)
 
 
 def test_a_datum_larger_than_a_chunk_goes_alone(monkeypatch):

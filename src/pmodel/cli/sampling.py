@@ -38,18 +38,49 @@ def sample(
             show_default=False,
         ),
     ] = None,
+    steps: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            "--steps",
+            metavar="N",
+            parser=whole(1, 10**6),
+            help="Steps of the sampler, for a model that has one: fewer are faster.",
+            show_default=False,
+        ),
+    ] = None,
+    changes: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Another option of the sampler, such as eta=1. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Draw new data from a run."""
-    write = _writer(out)
+    write, settings = _writer(out), _settings(changes or [], steps)
 
     from ..storage import load
 
     model: Any = load(run)
     if write is not _npz and write is not _csv and not model.domain.image:
         raise BadInput("Only images can be drawn.", got=out, hint="write these samples to .npz or .csv")
-    x = model.sample(n, given=label, generator=seed)
+    x = model.sample(n, given=label, generator=seed, **settings)
     write(out, x.cpu(), model.domain, label)
     say(f"{n} samples: {out}")
+
+
+def _settings(changes: list[str], steps: int | None) -> dict[str, Any]:
+    """What ``--set`` and ``--steps`` change about the way of drawing."""
+    from ..settings import parse_settings
+
+    parsed = parse_settings(changes)
+    if parsed.train or parsed.conditional or (steps is not None and "steps" in parsed.options):
+        raise BadInput(
+            "A sampler's options are set here, each once.", got=" ".join(changes), hint="such as --set eta=1"
+        )
+    return parsed.options | ({} if steps is None else {"steps": steps})
 
 
 Writer = Callable[[Path, "Tensor", "Domain", "int | None"], None]
