@@ -105,6 +105,17 @@ MODELS: tuple[Row, ...] = (
         line="a weighted sum of Gaussians, or of products of categories, by expectation maximisation",
     ),
     Row(
+        name="realnvp",
+        target="pmodel.explicit.tractable.flow.realnvp:RealNVP",
+        family="explicit, tractable",
+        density="exact",
+        capabilities=(*EXACT, "encode", "decode"),
+        domains=("real",),
+        year=2016,
+        paper="https://arxiv.org/abs/1605.08803",
+        line="noise pulled through invertible couplings, whose determinants give an exact density",
+    ),
+    Row(
         name="vae",
         target="pmodel.explicit.approximate.vae.vae:VAE",
         family="explicit, approximate",

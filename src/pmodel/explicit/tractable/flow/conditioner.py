@@ -1,0 +1,95 @@
+"""The networks that tell a map its parameters: perceptrons for vectors, convolutions for pictures.
+
+Data are real and may lie anywhere, so the networks see asinh(x): the identity near 0, a logarithm far out. The last layer
+starts at zero, and with it the map at the identity.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["Convolutional", "Perceptron"]
+
+
+class Perceptron(nn.Module):
+    """Residual blocks between two linear layers, for vectors ``(N, inputs)``.
+
+    Args:
+        inputs: Entries of a datum.
+        outputs: Parameters wanted.
+        contexts: Size of the context, or 0.
+        width: Hidden units.
+        blocks: Residual blocks.
+    """
+
+    def __init__(self, inputs: int, outputs: int, contexts: int, *, width: int, blocks: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(inputs, width)
+        self.told = nn.Linear(contexts, width, bias=False) if contexts else None
+        self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
+        self.last = _zeroed(nn.Linear(width, outputs))
+
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Parameters ``(N, outputs)``."""
+        h = self.first(x.asinh())
+        if self.told is not None and context is not None:
+            h = h + self.told(context)
+        for block in self.blocks:
+            h = h + block(F.silu(h))
+        return cast(Tensor, self.last(F.silu(h)))
+
+
+class Convolutional(nn.Module):
+    """Gated residual blocks between two 3×3 convolutions, for pictures ``(N, inputs, H, W)``.
+
+    Every position has a bias of its own, because where something is in a picture matters and convolutions do not know it.
+
+    Args:
+        inputs: Channels of a datum.
+        outputs: Parameters wanted at each position.
+        sides: H and W.
+        contexts: Size of the context, or 0.
+        channels: Hidden channels.
+        blocks: Residual blocks.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, sides: tuple[int, int], contexts: int, *, channels: int, blocks: int
+    ) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, channels, 3, padding=1, bias=False)
+        self.position = nn.Parameter(torch.zeros(1, channels, *sides))
+        self.told = nn.Linear(contexts, channels, bias=False) if contexts else None
+        self.blocks = nn.ModuleList(_Gated(channels) for _ in range(blocks))
+        self.last = _zeroed(nn.Conv2d(channels, outputs, 3, padding=1))
+
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Parameters ``(N, outputs, H, W)``."""
+        h = self.first(x.asinh()) + self.position
+        if self.told is not None and context is not None:
+            h = h + self.told(context)[:, :, None, None]
+        for block in self.blocks:
+            h = block(h)
+        return cast(Tensor, self.last(F.silu(h)))
+
+
+class _Gated(nn.Module):
+    """h + a · sigmoid(b), with a and b from a 3×3 and a 1×1 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.near = nn.Conv2d(channels, channels, 3, padding=1)
+        self.gate = nn.Conv2d(channels, 2 * channels, 1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + F.glu(self.gate(F.silu(self.near(F.silu(h)))), 1)
+
+
+def _zeroed(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(cast(Tensor, layer.bias))
+    return layer
