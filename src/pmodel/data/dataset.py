@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from ..domain import Discrete, Domain, Table
-from ..errors import DataError, RangeError, ShapeError, unknown
+from ..errors import DataError, RangeError, unknown
 from ..randomness import derive
 from .density import KnownDensity
 from .mapped import LIMIT as LIMIT
-from .mapped import AllBut, Mapped, in_memory
+from .mapped import AllBut, Mapped
+from .split import Split as Split
 
 __all__ = ["LIMIT", "SMALL", "Dataset", "Split", "assemble", "divide", "hold_out", "kept", "set_apart", "stored"]
 
@@ -29,54 +30,6 @@ SHARES = (0.1, 0.1)
 """The parts of a larger set that become validation and test data; the rest is for training."""
 
 SPLITS = ("train", "valid", "test")
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """One part of a data set.
-
-    Args:
-        x: The data, ``(N, *domain.shape)``, stored compactly; ``domain.check`` turns a batch into what models take. Training
-            data that would not fit into memory are ``Mapped``: rows of theirs are tensors just the same.
-        y: The labels, int64 ``(N,)``, or None.
-        factors: The true factors that drawn data were drawn from, float64 ``(N, F)``, or None.
-        intensities: The grey pictures that binary ones were drawn from, uint8 of the shape of ``x``, or None.
-    """
-
-    x: Tensor | Mapped
-    y: Tensor | None = None
-    factors: Tensor | None = None
-    intensities: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        for name, column in zip(("labels", "factors", "intensities"), self._columns, strict=True):
-            if column is not None and len(column) != len(self.x):
-                raise ShapeError(f"There must be as many {name} as data.", got=(len(column), len(self.x)))
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def take(self, index: Tensor) -> Split:
-        """The data at these positions, or where the mask is true, in memory."""
-        return Split(self.x[index], *self._beside(index))
-
-    def part(self, index: Tensor) -> Split:
-        """As ``take``, but mapped data stay in their file."""
-        return Split(self.x.part(index), *self._beside(index)) if isinstance(self.x, Mapped) else self.take(index)
-
-    def joined(self, *others: Split) -> Split:
-        """This split followed by others, in memory. What one of them lacks, the whole lacks."""
-        splits = (self, *others)
-        columns = zip(*(split._columns for split in splits), strict=True)
-        beside = (None if any(part is None for part in parts) else torch.cat(parts) for parts in columns)
-        return Split(torch.cat([in_memory(split.x) for split in splits]), *beside)
-
-    def _beside(self, index: Tensor) -> tuple[Tensor | None, ...]:
-        return tuple(None if column is None else column[index] for column in self._columns)
-
-    @property
-    def _columns(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        return (self.y, self.factors, self.intensities)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +50,7 @@ class Dataset:
         source: The name or path that ``load_data`` was given.
         options: The options that ``load_data`` was given: ``load_data(source, **options)`` is this data set again.
         factor_names: The names of the columns of ``Split.factors``.
+        factor_values: The names of a factor's values, which its column holds the positions of; other factors are numbers.
     """
 
     name: str
@@ -112,6 +66,7 @@ class Dataset:
     source: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     factor_names: tuple[str, ...] = ()
+    factor_values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -173,6 +128,23 @@ class Dataset:
             note=note,
             truth=None,
             parent=self.parent or self.source or self.name,
+        )
+
+    def by(self, factor: str) -> Dataset:
+        """The same data labelled by a factor whose values have names: ``faces:hat`` is ``load_data("faces").by("hat")``.
+
+        Raises:
+            UnknownName: if there is no such factor; the message lists those that there are.
+        """
+        if factor not in self.factor_values:
+            raise unknown(f"factor with names in {self.name}", factor, self.factor_values)
+        column, values = self.factor_names.index(factor), self.factor_values[factor]
+        train, valid, test = (split.labelled(column) for split in self.splits.values())
+        valid, test = (train, train) if self.train is self.test else (valid, test)
+        whole = f"{self.source or self.name}:{factor}"
+        given = Discrete((), len(values))
+        return replace(
+            self, name=whole, source=whole, train=train, valid=valid, test=test, given=given, label_names=values
         )
 
     def _kept(self, chosen: Sequence[int]) -> tuple[tuple[Split, Split, Split], str]:

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from ..errors import DataError
 from .idx import sha256_of
+from .places import roots
 
-__all__ = ["Remote", "fetch"]
+__all__ = ["Remote", "fetch", "fetched"]
 
 BLOCK = 2**16
 
@@ -30,12 +31,14 @@ class Remote:
         sha256: The hash of its content, unpacked if it is gzip: mirrors pack the same content differently.
         size: The length of that content in bytes.
         urls: Where it lies, tried in this order.
+        as_it_is: Whether hash and length are those of the file itself, packed or not.
     """
 
     name: str
     sha256: str
     size: int
     urls: tuple[str, ...]
+    as_it_is: bool = False
 
 
 def fetch(remote: Remote, folder: Path, *, timeout: float = 30) -> Path:
@@ -60,6 +63,21 @@ def fetch(remote: Remote, folder: Path, *, timeout: float = 30) -> Path:
     )
 
 
+def fetched(remote: Remote, folder: str) -> Path:
+    """Download into a folder of the first place for data that can be written.
+
+    Raises:
+        DataError: as ``fetch``, or if nothing can be written anywhere.
+    """
+    for root in roots():
+        try:
+            return fetch(remote, root / folder)
+        except OSError as error:
+            reason = error
+    places = " or ".join(str(root / folder) for root in roots())
+    raise DataError(f"{remote.name} cannot be saved.", got=str(reason), hint=f"make {places} writable") from reason
+
+
 class _NetworkError(Exception):
     """The mirror failed, not this machine's disk: both are OSError to urllib."""
 
@@ -72,7 +90,7 @@ def _from(url: str, remote: Remote, folder: Path, timeout: float) -> Path:
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
-            found = sha256_of(partial, limit=remote.size)
+            found = sha256_of(partial, limit=remote.size, as_it_is=remote.as_it_is)
             if found != remote.sha256:
                 raise DataError("The content is another.", got=f"its SHA-256 is {found}, not {remote.sha256}")
             file.close()  # Windows renames no open file

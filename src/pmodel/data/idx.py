@@ -46,20 +46,20 @@ def layout(path: Path) -> tuple[int, np.dtype[Any], tuple[int, ...]]:
     return len(head), kind, shape
 
 
-def sha256_of(path: Path, limit: int = LIMIT) -> str:
-    """The SHA-256 of a file's unpacked content.
+def sha256_of(path: Path, limit: int = LIMIT, *, as_it_is: bool = False) -> str:
+    """The SHA-256 of a file's content, which is unpacked if it is gzip, unless the file is to be taken as it is.
 
     Raises:
         DataError: if it cannot be unpacked, or unpacks to more than ``limit`` bytes.
     """
     total, length = hashlib.sha256(), 0
     try:
-        with opened(path) as file:
+        with path.open("rb") if as_it_is else opened(path) as file:
             while block := file.read(2**20):
                 total.update(block)
                 length += len(block)
                 if length > limit:
-                    raise DataError(f"{path} unpacks to too much.", got=f"more than {limit} bytes")
+                    raise DataError(f"{path} holds too much.", got=f"more than {limit} bytes")
     except DAMAGED as error:
         raise DataError(f"{path} cannot be read.", got=f"{type(error).__name__}: {error}") from error
     return total.hexdigest()

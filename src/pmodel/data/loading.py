@@ -56,6 +56,8 @@ def load_data(
 ) -> Dataset:
     """A data set by name, such as ``digits``, or from a file or folder. After a colon come the labels to keep: ``mnist:3,8``.
 
+    Data with named factors can be labelled by another one: ``faces:hat``. And ``faces:hat=cap,top`` keeps two of its values.
+
     Data without an official test set are split 80/10/10 at random, or not at all if they are at most 100.
 
     Args:
@@ -89,7 +91,16 @@ def load_data(
     data = _loaded(whole, seed, options)
     used = options | ({"seed": seed} if seed else {})
     data = replace(data, source=whole, options=used)
-    return data if view is None else replace(data.only(view), source=str(source))
+    return data if view is None else replace(_viewed(data, view), source=str(source))
+
+
+def _viewed(data: Dataset, view: str) -> Dataset:
+    """Labelled by a factor (``hat``), then perhaps only some of its values (``hat=cap,top``); or only some labels (``3,8``)."""
+    factor, equals, values = view.partition("=")
+    if factor not in data.factor_values:
+        return data.only(view)
+    labelled = data.by(factor)
+    return replace(labelled.only(values), name=f"{labelled.name}={values}") if equals else labelled
 
 
 def _located(source: str) -> tuple[str, str | None]:

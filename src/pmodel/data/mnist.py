@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from ..domain import Discrete
-from ..errors import DataError
 from .dataset import Dataset, Split, assemble, hold_out
-from .download import Remote, fetch
+from .download import Remote, fetched
 from .idx import read_idx
-from .places import found, roots
+from .places import found
 
 __all__ = ["IMAGE", "SOURCES", "VALID", "available", "load_mnist", "official"]
 
@@ -93,7 +91,7 @@ def load_mnist(name: str) -> Dataset:
 def official(name: str) -> tuple[Split, Split]:
     """The 60 000 training and 10 000 test images in the official order."""
     source = SOURCES[name]
-    paths = [found(source.folder, remote.name) or _downloaded(remote, source.folder) for remote in source.remotes]
+    paths = [found(source.folder, remote.name) or fetched(remote, source.folder) for remote in source.remotes]
     checked = zip(paths, source.remotes, strict=True)
     arrays = [torch.from_numpy(read_idx(path, sha256=remote.sha256)) for path, remote in checked]
     train_x, train_y, test_x, test_y = arrays
@@ -104,14 +102,3 @@ def available(name: str) -> bool:
     """Whether all four files are on this machine."""
     source = SOURCES[name]
     return all(found(source.folder, remote.name) for remote in source.remotes)
-
-
-def _downloaded(remote: Remote, folder: str) -> Path:
-    """Fetch into the first place that can be written."""
-    for root in roots():
-        try:
-            return fetch(remote, root / folder)
-        except OSError as error:
-            reason = error
-    places = " or ".join(str(root / folder) for root in roots())
-    raise DataError(f"{remote.name} cannot be saved.", got=str(reason), hint=f"make {places} writable") from reason
