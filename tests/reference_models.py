@@ -47,7 +47,7 @@ class Counted(Samples, Completes, Marginalises, ClosedForm):
 
     def statistics(self, batch, generator):
         hits = self._hits(batch.x, torch.ones_like(batch.x, dtype=torch.bool)).double()
-        rows = torch.zeros(len(batch.x), dtype=torch.int64) if batch.given is None else batch.given
+        rows = torch.zeros(len(batch.x), dtype=torch.int64, device=self.device) if batch.given is None else batch.given
         counts = torch.zeros_like(self.p).index_add_(0, rows, hits)
         return {"counts": counts, "n": torch.tensor(len(batch.x)).double()}
 
@@ -61,7 +61,7 @@ class Counted(Samples, Completes, Marginalises, ClosedForm):
         return ((x == self.states) | ~observed).all(2)
 
     def _rows(self, given, n):
-        return self.p[torch.zeros(n, dtype=torch.int64) if given is None else given]
+        return self.p[torch.zeros(n, dtype=torch.int64, device=self.device) if given is None else given]
 
     def _log_prob(self, x, given):
         return self._log_marginal(x, torch.ones_like(x, dtype=torch.bool), given)
@@ -77,7 +77,7 @@ class Counted(Samples, Completes, Marginalises, ClosedForm):
 
     def _chosen(self, p, generator):
         if len(p) == 0:
-            return torch.zeros(0, *self.domain.shape, dtype=torch.int64)
+            return torch.zeros(0, *self.domain.shape, dtype=torch.int64, device=self.device)
         return self.states[torch.multinomial(p, 1, generator=generator).squeeze(1)].reshape(-1, *self.domain.shape)
 
 
@@ -118,7 +118,9 @@ class Bell(Samples, Completes, Marginalises, ClosedForm):
         return torch.where(observed, entries, 0).flatten(1).sum(1)
 
     def _sample(self, n, given, generator):
-        return self.mu + self.std * torch.randn(n, *self.domain.shape, generator=generator, dtype=torch.float64)
+        return self.mu + self.std * torch.randn(
+            n, *self.domain.shape, generator=generator, device=self.device, dtype=torch.float64
+        )
 
     def _complete(self, x, observed, given, generator):
         return self._sample(len(x), given, generator)
@@ -138,7 +140,7 @@ class Box(Bell):
         return torch.where(inside.flatten(1).all(1), -volume, -math.inf)
 
     def _sample(self, n, given, generator):
-        u = torch.rand(n, *self.domain.shape, generator=generator, dtype=torch.float64)
+        u = torch.rand(n, *self.domain.shape, generator=generator, device=self.device, dtype=torch.float64)
         return self.low + 2 * math.sqrt(3) * self.std * u
 
 
@@ -185,7 +187,7 @@ class Chain(Samples, Density, GradientTrained):
         return range(self.domain.entries)
 
     def _sample(self, n, given, generator):
-        x = torch.zeros(n, self.domain.entries, dtype=torch.int64)
+        x = torch.zeros(n, self.domain.entries, dtype=torch.int64, device=self.device)
         for i in self.order() if n else ():
             p = self.logits(x, given)[:, i].softmax(1)
             x[:, i] = torch.multinomial(p, 1, generator=generator).squeeze(1)
@@ -234,7 +236,9 @@ class Line(Samples, Bound, Latent, GradientTrained):
         return self._decode(z, given).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
 
     def _sample(self, n, given, generator):
-        return self._decode(torch.randn(n, self.latent, generator=generator), given).sample(generator)
+        return self._decode(torch.randn(n, self.latent, generator=generator, device=self.device), given).sample(
+            generator
+        )
 
     def phases(self):
         return (Phase("bound", tuple(self.parameters()), self.loss),)
@@ -266,24 +270,24 @@ class Hops(Samples, Bound, GradientTrained):
         return None if isinstance(domain, Discrete) and domain.entries == 1 else "it takes one discrete entry"
 
     def hop(self, x, generator):
-        anything = torch.randint(self.domain.levels, x.shape, generator=generator)
-        return torch.where(torch.rand(x.shape, generator=generator) < 0.5, x, anything)
+        anything = torch.randint(self.domain.levels, x.shape, generator=generator, device=self.device)
+        return torch.where(torch.rand(x.shape, generator=generator, device=self.device) < 0.5, x, anything)
 
     def terms(self, x, given, generator):
-        x, y = x.flatten(), torch.zeros(len(x), dtype=torch.int64) if given is None else given
+        x, y = x.flatten(), torch.zeros(len(x), dtype=torch.int64, device=self.device) if given is None else given
         hopped = self.hop(x, generator)
         log_q = (0.5 / self.domain.levels + 0.5 * (hopped == x)).log()
         prior = self.first.log_softmax(-1)[y, hopped] - log_q
         return prior, self.second.log_softmax(-1)[y, hopped, x]
 
     def _log_weight(self, x, given, generator):
-        which = torch.rand(len(x), generator=generator) < 0.5
+        which = torch.rand(len(x), generator=generator, device=self.device) < 0.5
         return self.TERMS * torch.where(which, *self.terms(x, given, generator))
 
     def _sample(self, n, given, generator):
-        y = torch.zeros(n, dtype=torch.int64) if given is None else given
+        y = torch.zeros(n, dtype=torch.int64, device=self.device) if given is None else given
         if n == 0:
-            return torch.zeros(0, *self.domain.shape, dtype=torch.int64)
+            return torch.zeros(0, *self.domain.shape, dtype=torch.int64, device=self.device)
         hopped = torch.multinomial(self.first.softmax(-1)[y], 1, generator=generator).flatten()
         x = torch.multinomial(self.second.softmax(-1)[y, hopped], 1, generator=generator)
         return x.reshape(n, *self.domain.shape)
@@ -322,7 +326,7 @@ class Pair(Samples, GradientTrained):
         return x if given is None else torch.cat([x, one_hot_label(given, len(self.given_frequencies))], 1)
 
     def made(self, given, n, generator):
-        return self.g(self.told(torch.randn(n, 2, generator=generator), given))
+        return self.g(self.told(torch.randn(n, 2, generator=generator, device=self.device), given))
 
     def judged(self, x, given):
         """The discriminator on batch statistics that are not recorded."""
@@ -336,7 +340,7 @@ class Pair(Samples, GradientTrained):
     def fake(self, batch, generator):
         """What the discriminator learns from: no gradient, and no trace in the generator's running statistics."""
         buffers = {k: b.clone() for k, b in self.g.named_buffers()}
-        z = self.told(torch.randn(len(batch.x), 2, generator=generator), batch.given)
+        z = self.told(torch.randn(len(batch.x), 2, generator=generator, device=self.device), batch.given)
         with torch.no_grad():
             return torch.func.functional_call(self.g, buffers, z)
 

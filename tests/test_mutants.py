@@ -42,6 +42,14 @@ class GlobalNoise(Bell):
         return self.mu + self.std * torch.randn(n, *self.domain.shape, dtype=torch.float64)
 
 
+class ForgetsTheDevice(Bell):
+    """Right on the processor, and a mixture of devices elsewhere."""
+
+    def _sample(self, n, given, generator):
+        noise = torch.randn(n, *self.domain.shape, generator=generator, dtype=torch.float64)
+        return self.mu + self.std * noise
+
+
 class SeedIgnored(Bell):
     def _sample(self, n, given, generator):
         return super()._sample(n, given, torch.Generator().manual_seed(0))
@@ -339,6 +347,7 @@ SUBCLASSED = [
     (HidesItsScore, "verbs_are_what_it_says"),
     (InfinitySwallowed, "tails_vanish"),
     (NoneIsOne, "samples_are_data"),
+    (ForgetsTheDevice, "tensors_name_their_device"),
     (LabelIgnored, "labels_matter_to_the_score"),
     (LabelIgnored, "labels_shape_the_samples"),
     (LabelIgnoredInSampling, "labels_shape_the_samples"),

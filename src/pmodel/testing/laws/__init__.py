@@ -1,6 +1,6 @@
 """All laws, by what they are about."""
 
-from . import bounds, contract, learning, parts, refusals, sampling, scoring, stopping
+from . import bounds, contract, devices, learning, parts, refusals, sampling, scoring, stopping
 
 __all__ = ["LAWS"]
 
@@ -13,4 +13,5 @@ LAWS = (
     *parts.LAWS,
     *learning.LAWS,
     *stopping.LAWS,
+    *devices.LAWS,
 )
