@@ -116,6 +116,17 @@ MODELS: tuple[Row, ...] = (
         line="noise pulled through invertible couplings, whose determinants give an exact density",
     ),
     Row(
+        name="pixelcnn",
+        target="pmodel.explicit.tractable.autoregressive.pixelcnn:PixelCNN",
+        family="explicit, tractable",
+        density="exact",
+        capabilities=(*EXACT, "complete"),
+        domains=("discrete",),
+        year=2016,
+        paper="https://arxiv.org/abs/1606.05328",
+        line="each pixel given the earlier ones, by gated convolutions; sampled from a cache",
+    ),
+    Row(
         name="vae",
         target="pmodel.explicit.approximate.vae.vae:VAE",
         family="explicit, approximate",
