@@ -138,6 +138,17 @@ MODELS: tuple[Row, ...] = (
         line="a latent Gaussian decoded by a network, trained on a bound",
     ),
     Row(
+        name="ddpm",
+        target="pmodel.explicit.approximate.diffusion.ddpm:DDPM",
+        family="explicit, approximate",
+        density="lower_bound",
+        capabilities=("sample", "score", "elbo"),
+        domains=("discrete", "real"),
+        year=2020,
+        paper="https://arxiv.org/abs/2006.11239",
+        line="noise turned into data step by step, by a network trained to denoise",
+    ),
+    Row(
         name="dcgan",
         target="pmodel.implicit.dcgan:DCGAN",
         family="implicit",

@@ -64,7 +64,7 @@ class Perceptron(nn.Module):
     def forward(self, x: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
         """``(N, *shape)`` from noisy data, times and labels."""
         told = self.conditioning(t, given)
-        h = self.first(x.reshape(len(x), -1))
+        h = self.first(x.reshape(len(x), self.first.in_features))
         for block in self.blocks:
             h = block(h, told)
         return cast(Tensor, self.last(F.silu(self.norm(h)))).reshape(x.shape)
