@@ -9,7 +9,7 @@ from torch import nn
 from pmodel.domain import Column, Discrete, Real, Table
 from pmodel.explicit.approximate.diffusion.conditioning import Conditioning, waves
 from pmodel.explicit.approximate.diffusion.denoiser import Perceptron, denoiser
-from pmodel.explicit.approximate.diffusion.unet import UNet, folded, unfolded
+from pmodel.explicit.approximate.diffusion.unet import UNet
 
 SHAPES = [
     (1, 1, 1),
@@ -156,27 +156,41 @@ def test_dropout_is_for_training(shape):
 # --- the U-Net ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 2), (5, 4), (28, 28), (25, 19)], ids=str)
-@pytest.mark.parametrize("side", [1, 2, 3])
-def test_folding_has_an_inverse(size, side):
-    x = torch.randn(2, 3, *size, generator=seeded())
-    small = folded(x, side)
-    assert small.shape == (2, 3 * side**2, -(-size[0] // side), -(-size[1] // side))
-    assert torch.equal(unfolded(small, side, x.shape[2:]), x)
-
-
-def test_folding_keeps_squares_together():
-    x = torch.arange(16.0).reshape(1, 1, 4, 4)
-    assert folded(x, 2)[0, :, 0, 1].tolist() == [2, 3, 6, 7]
-
-
 @pytest.mark.parametrize(
-    ("side", "levels", "fold"),
-    [(1, 0, 1), (7, 0, 1), (8, 1, 1), (16, 2, 1), (17, 1, 2), (28, 1, 2), (32, 2, 2), (64, 3, 2)],
+    ("side", "widths"),
+    [
+        (1, [16]),
+        (7, [16]),
+        (8, [16, 32]),
+        (16, [16, 32, 32]),
+        (17, [4, 16, 32]),
+        (28, [4, 16, 32]),
+        (29, [4, 16, 32, 32]),
+        (64, [4, 16, 32, 32, 32]),
+    ],
 )
-def test_pictures_are_halved_until_seven_pixels_are_left(side, levels, fold):
-    net = network((1, side, side))
-    assert (len(net.levels), net.fold) == (levels, fold)
+def test_pictures_are_halved_until_seven_pixels_are_left(side, widths):
+    net = network((1, side, 5))
+    found = [level.widen.in_channels for level in net.levels] + [net.middle[0].inward.in_channels]
+    assert found == widths
+
+
+def test_the_start_is_the_identity_of_every_block():
+    net = network((1, 8, 8))
+    h, told = torch.randn(4, 32, 4, 4, generator=seeded()), torch.randn(4, 8, generator=seeded(1))
+    assert torch.equal(net.middle[0](h, told), h)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 5), (1, 3)], ids=str)
+def test_halving_averages_the_pixels_that_are_there(size):
+    """A constant picture stays constant, at odd edges too."""
+    level = network((1, 8, 8)).levels[0]
+    level.widen = level.narrow = level.across = nn.Identity()
+    h = torch.full((1, 16, *size), 0.5)
+    low = level.below(h)
+    assert low.shape[2:] == (-(-size[0] // 2), -(-size[1] // 2))
+    assert torch.equal(low, torch.full_like(low, 0.5))
+    assert torch.equal(level.above(low, h), 2 * h)
 
 
 @pytest.mark.parametrize("side", [8, 12, 28, 32])

@@ -1,23 +1,20 @@
 r"""The U-Net (Ronneberger et al. 2015; Ho et al. 2020, appendix B), built for what a picture of a few dozen pixels costs.
 
-A level of the U-Net is a number of residual blocks
+A level of the U-Net is a number of residual blocks on the way down and on the way up,
 
-.. math::
+.. math:: h + \mathrm{conv}(\mathrm{silu}(\mathrm{norm}(\mathrm{conv}(\mathrm{silu}(\mathrm{norm}(h))) + V c))),
 
-    h + \mathrm{conv}(\mathrm{silu}((1 + a) \odot \mathrm{norm}(u) + b)), \qquad
-    u = \mathrm{conv}(\mathrm{silu}(\mathrm{norm}(h))),
-
-with a and b linear in the features of time and label. On the way down the sides are halved by averaging, on the way up
-doubled by repetition, and what the way down knew at each level is added. Most of the time goes to the full resolution, where
-there is least to decide; so pictures with a side above 16 are folded first: each 2×2 square becomes one pixel of four times
-the channels (space to depth), and is unfolded at the end.
+with c the features of time and label. On the way down the sides are halved by averaging, on the way up doubled by repetition,
+and what the way down knew at each level is added. At the full resolution of a larger picture a block costs most and has least
+to decide: so there the level is thin, a quarter of the channels, and has one block, on the way up. There are no attention
+layers: at the smallest size every pixel sees every other one by convolutions.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import cast, final
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,13 +22,13 @@ from .conditioning import Conditioning
 
 __all__ = ["UNet"]
 
-FOLDED = 16
-"""Pictures with a side longer than this are folded."""
+LARGE = 16
+"""Pictures with a side longer than this have a thin level at the full resolution."""
 SMALLEST = 7
 """Sides are halved until none is longer than this."""
 GROUP = 16
 """Channels that are normalised together: a vector register's worth. PyTorch's kernel for bfloat16 with the channels last is
-up to 20 times slower with fewer."""
+up to 12 times slower with fewer, unless all channels are one group."""
 
 
 @final
@@ -41,7 +38,7 @@ class UNet(nn.Module):
     Args:
         shape: Of a picture, ``(C, H, W)``.
         labels: How many classes; 0 for no labels.
-        channels: Of the first level; the others have twice as many.
+        channels: Of the first level that is not thin; those below have twice as many.
         layers: Residual blocks of a level, on the way down and on the way up.
         width: Features of time and label.
         dropout: The part of the features within a block that training leaves out.
@@ -52,89 +49,80 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         colours, *sides = shape
-        self.fold = 2 if max(sides) > FOLDED else 1
-        folded = colours * self.fold**2
+        widths = _widths(max(sides), channels)
+        thin = max(sides) > LARGE
         self.conditioning = Conditioning(labels, width)
-        self.first = nn.Conv2d(folded, channels, 3, padding=1)
-        halvings = _halvings(-(-max(sides) // self.fold))
+        self.first = nn.Conv2d(colours, widths[0], 3, padding=1)
         self.levels = nn.ModuleList(
-            _Level(channels if depth == 0 else 2 * channels, 2 * channels, layers, width, dropout)
-            for depth in range(halvings)
+            _Level(
+                here, below, 0 if thin and not depth else layers, 1 if thin and not depth else layers, width, dropout
+            )
+            for depth, (here, below) in enumerate(pairwise(widths))
         )
-        lowest = 2 * channels if halvings else channels
-        self.middle = nn.ModuleList(_Block(lowest, width, dropout) for _ in range(2 * layers))
-        self.norm = _norm(channels)
-        self.last = nn.Conv2d(channels, folded, 3, padding=1)
+        self.middle = _blocks(2 * layers, widths[-1], width, dropout)
+        self.norm = _norm(widths[0])
+        self.last = nn.Conv2d(widths[0], colours, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(cast(Tensor, self.last.bias))
 
     def forward(self, x: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
         """``(N, C, H, W)`` from noisy pictures, times and labels."""
         told = self.conditioning(t, given)
-        h = self.first(folded(x, self.fold))
-        levels, kept = cast("list[_Level]", list(self.levels)), list[Tensor]()
+        levels, known = cast("list[_Level]", list(self.levels)), list[Tensor]()
+        h = self.first(x)
         for level in levels:
-            h = level.down(h, told)
-            kept.append(h)
-            h = level.widened(h)
-        for block in self.middle:
-            h = block(h, told)
-        for level, known in zip(reversed(levels), reversed(kept), strict=True):
-            h = level.up(h, known, told)
-        return unfolded(self.last(F.silu(self.norm(h))), self.fold, x.shape[2:])
+            known.append(_through(level.downward, h, told))
+            h = level.below(known[-1])
+        h = _through(self.middle, h, told)
+        for level, kept in zip(reversed(levels), reversed(known), strict=True):
+            h = _through(level.upward, level.above(h, kept), told)
+        return cast(Tensor, self.last(F.silu(self.norm(h))))
 
 
-def folded(x: Tensor, side: int) -> Tensor:
-    """``(N, C, H, W)`` to ``(N, C · side², ⌈H / side⌉, ⌈W / side⌉)``; zeros beyond the edge."""
-    if side == 1:
-        return x
-    height, width = x.shape[2:]
-    return F.pixel_unshuffle(F.pad(x, (0, -width % side, 0, -height % side)), side)
-
-
-def unfolded(x: Tensor, side: int, size: torch.Size) -> Tensor:
-    """The inverse of ``folded``, for pictures of a size."""
-    return F.pixel_shuffle(x, side)[..., : size[0], : size[1]] if side > 1 else x
-
-
-def _halvings(side: int) -> int:
-    count = 0
+def _widths(side: int, channels: int) -> list[int]:
+    """The channels of each level."""
+    widths = [max(1, channels // 4), channels] if side > LARGE else [channels]
+    side = (side + 1) // 2 if side > LARGE else side
     while side > SMALLEST:
-        side, count = (side + 1) // 2, count + 1
-    return count
+        side = (side + 1) // 2
+        widths.append(2 * channels)
+    return widths
 
 
 def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(channels // GROUP if channels % GROUP == 0 else 1, channels)
 
 
+def _blocks(count: int, channels: int, width: int, dropout: float) -> nn.ModuleList:
+    return nn.ModuleList(_Block(channels, width, dropout) for _ in range(count))
+
+
+def _through(blocks: nn.ModuleList, h: Tensor, told: Tensor) -> Tensor:
+    for block in blocks:
+        h = block(h, told)
+    return h
+
+
 class _Level(nn.Module):
     """Blocks on the way down and on the way up, and the maps to the level below and back."""
 
-    def __init__(self, channels: int, below: int, layers: int, width: int, dropout: float) -> None:
+    def __init__(self, channels: int, below: int, down: int, up: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.downward = nn.ModuleList(_Block(channels, width, dropout) for _ in range(layers))
+        self.downward = _blocks(down, channels, width, dropout)
         self.widen = nn.Conv2d(channels, below, 1)
         self.narrow = nn.Conv2d(below, channels, 1)
         self.across = nn.Conv2d(channels, channels, 1)
-        self.upward = nn.ModuleList(_Block(channels, width, dropout) for _ in range(layers))
+        self.upward = _blocks(up, channels, width, dropout)
 
-    def down(self, h: Tensor, told: Tensor) -> Tensor:
-        for block in self.downward:
-            h = block(h, told)
-        return h
-
-    def widened(self, h: Tensor) -> Tensor:
-        """Half the sides, rounded up; the edge of an odd side averages the pixels that are there."""
+    def below(self, h: Tensor) -> Tensor:
+        """Half the sides, rounded up: at the edge of an odd side the mean is of the pixels that are there."""
         return cast(Tensor, self.widen(F.avg_pool2d(h, 2, ceil_mode=True)))
 
-    def up(self, h: Tensor, known: Tensor, told: Tensor) -> Tensor:
+    def above(self, h: Tensor, known: Tensor) -> Tensor:
+        """Twice the sides, cut to those of what is known at this level, which is added."""
         height, width = known.shape[2:]
         doubled = F.interpolate(self.narrow(h), scale_factor=2.0)[..., :height, :width]
-        h = doubled + self.across(known)
-        for block in self.upward:
-            h = block(h, told)
-        return h
+        return doubled + cast(Tensor, self.across(known))
 
 
 class _Block(nn.Module):
@@ -143,14 +131,12 @@ class _Block(nn.Module):
     def __init__(self, channels: int, width: int, dropout: float) -> None:
         super().__init__()
         self.before, self.inward = _norm(channels), nn.Conv2d(channels, channels, 3, padding=1)
-        self.between, self.told = _norm(channels), nn.Linear(width, 2 * channels)
+        self.told = nn.Linear(width, channels)
+        self.between, self.outward = _norm(channels), nn.Conv2d(channels, channels, 3, padding=1)
         self.dropout = nn.Dropout(dropout)
-        self.outward = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.outward.weight)
         nn.init.zeros_(cast(Tensor, self.outward.bias))
 
     def forward(self, h: Tensor, told: Tensor) -> Tensor:
-        scale, shift = self.told(told)[:, :, None, None].chunk(2, 1)
-        inner = self.between(self.inward(F.silu(self.before(h))))
-        inner = torch.addcmul(shift, inner, 1 + scale)
-        return h + cast(Tensor, self.outward(self.dropout(F.silu(inner))))
+        inner = self.inward(F.silu(self.before(h))) + self.told(told)[:, :, None, None]
+        return h + cast(Tensor, self.outward(self.dropout(F.silu(self.between(inner)))))
