@@ -514,8 +514,8 @@ pmodel fit vae --data digits --out r --budget 2m --size tiny --seed 0 --set late
 pmodel fit vae --data digits --steps 10
 pmodel sample r -n 64 --seed 0 --label 3 --out s.png
 pmodel sample r -n 64 --steps 50 --set eta=1 --out s.npz
-pmodel score r --data digits --split test --json
-pmodel evaluate r --data digits -n 100 --json
+pmodel score r --data digits --split test --device cpu --json
+pmodel evaluate r --data digits -n 100 --device auto --json
 pmodel compare vae mixture:components=20 vae:latent=2,beta=4 --data digits --budget 1m --seeds 1 --out c
 pmodel show r
 pmodel replay r --json

@@ -16,7 +16,7 @@ files = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relativ
 
 FLOORS = (
     {"errors"},
-    {"randomness", "domain"},
+    {"randomness", "domain", "device"},
     {"distribution", "likelihood"},
     {"model", "capability", "learning"},
     {"explicit", "implicit", "representation", "language", "nn", "wrappers"},

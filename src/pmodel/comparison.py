@@ -206,7 +206,7 @@ def compare(
         split: The split that is scored.
         effort: Draws for each datum where a likelihood is a bound.
         precision: Of training.
-        device: Of training.
+        device: Of training and of sampling.
         judges: Where judges are kept; None is the user's cache.
         on_progress: Called as the comparison goes on.
 
@@ -376,7 +376,7 @@ def _evaluated(job: Job, bench: Bench, tell: Callable[..., None]) -> Evaluation:
     except RunError:
         pass  # none yet, or not a whole one
     tell("evaluate")
-    evaluation = bench.evaluate(load(job.folder), read_json(job.folder / RECORD))
+    evaluation = bench.evaluate(load(job.folder, device=job.specification["device"]), read_json(job.folder / RECORD))
     evaluation.save(job.folder, bench.protocol)
     return evaluation
 

@@ -200,7 +200,7 @@ class Bench:
             metrics |= self.fidelity(samples)
         health += _verdicts(likelihood, metrics)
         shown = max(SHOWN, SHOWN_ENTRIES // self.data.domain.entries)
-        kept = None if samples is None else samples[:shown].cpu()
+        kept = None if samples is None else samples[:shown]
         return Evaluation(likelihood, metrics, speed, model.size, health, scored, kept)
 
     def _scored(self, model: Any, speed: dict[str, Any], health: list[str]) -> Likelihood | None:
@@ -217,7 +217,8 @@ class Bench:
             health.append(f"no likelihood: {int(scored.values.isnan().sum())} of {scored.n} scores are not numbers")
             return None
         seeded = "" if scored.kind == "exact" else f", evaluation seed {self.seed}"
-        return Likelihood(scored.values.cpu(), scored.kind, scored.estimator + seeded, scored.mc_stderr)
+        spread = None if scored.mc_stderr is None else scored.mc_stderr.cpu()
+        return Likelihood(scored.values.cpu(), scored.kind, scored.estimator + seeded, spread)
 
     def _sampled(self, model: Any, speed: dict[str, Any], health: list[str]) -> Tensor | None:
         if not model.can("sample"):
@@ -232,7 +233,7 @@ class Bench:
         if samples.is_floating_point() and bool(samples.isinf().any()):
             health.append("no distance: some samples are infinite")
             return None
-        return samples
+        return samples.cpu()
 
 
 def evaluate(
@@ -243,6 +244,7 @@ def evaluate(
     split: str = "test",
     effort: int = 16,
     seed: int = 0,
+    device: str = "auto",
     judges: str | Path | None = None,
 ) -> Evaluation:
     """Measure a model: likelihood, distance and judgement of its samples, speed, size, health.
@@ -254,6 +256,7 @@ def evaluate(
         split: The split that is scored.
         effort: Draws for each datum where the likelihood is a bound.
         seed: Of every draw.
+        device: Where the model of a run folder is put: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
         judges: Where judges are kept; None is the user's cache.
 
     Raises:
@@ -262,7 +265,7 @@ def evaluate(
     folder, record = None, None
     if not isinstance(model, Model):
         folder = Path(model)
-        record, model = _finished(folder), load(folder)
+        record, model = _finished(folder), load(folder, device=device)
     if data is None:
         data = _data_of(record)
     dataset = data if isinstance(data, Dataset) else load_data(data)

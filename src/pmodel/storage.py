@@ -24,6 +24,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from .construction import build
+from .device import device_of
 from .errors import PmodelError, RunError
 from .model import Model
 
@@ -187,18 +188,20 @@ def save(model: Model, folder: str | Path, record: Mapping[str, Any] | None = No
     write_json(folder / RECORD, {"schema": SCHEMA, **(record or {}), "model": model.spec()})
 
 
-def load(folder: str | Path) -> Model:
+def load(folder: str | Path, *, device: str = "cpu") -> Model:
     """Load a model. Nothing in the files is executed, and names resolve only in the catalogue.
 
     Of a run that has not finished this is the model of its last checkpoint.
 
     Args:
         folder: A run folder, or a folder written by ``save``.
+        device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
 
     Raises:
         RunError: if the folder is not one, or its files are damaged, hostile or do not fit together.
+        BadInput: if there is no such device.
     """
-    folder = Path(folder)
+    folder, place = Path(folder), device_of(device)
     record = read_json(folder / RECORD)
     if record.get("schema") != SCHEMA:
         raise RunError(
@@ -216,7 +219,7 @@ def load(folder: str | Path) -> Model:
         for name, buffer in module.named_buffers(recurse=False):
             if buffer.is_meta:  # what only training carries, and no file of a model holds
                 setattr(module, name, torch.zeros_like(buffer, device="cpu"))
-    return model.eval()
+    return model.eval().to(place)
 
 
 def _tensors_of(folder: Path, record: Mapping[str, Any]) -> Path:

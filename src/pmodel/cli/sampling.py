@@ -12,7 +12,7 @@ import typer
 
 from ..errors import BadInput, RunError
 from .console import say
-from .options import Number, Run, Seed, whole
+from .options import Device, Number, Run, Seed, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,13 +57,14 @@ def sample(
             show_default=False,
         ),
     ] = None,
+    device: Device = "auto",
 ) -> None:
     """Draw new data from a run."""
     write, settings = _writer(out), _settings(changes or [], steps)
 
     from ..storage import load
 
-    model: Any = load(run)
+    model: Any = load(run, device=device)
     if write is not _npz and write is not _csv and not model.domain.image:
         raise BadInput("Only images can be drawn.", got=out, hint="write these samples to .npz or .csv")
     x = model.sample(n, given=label, generator=seed, **settings)

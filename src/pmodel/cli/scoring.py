@@ -12,7 +12,7 @@ from .console import duration_words, emit, say
 from .failures import reading
 from .fitting import data_settings
 from .fitting import load as load_named
-from .options import AsJson, DataSettings, Effort, Number, OtherData, Run, SplitName
+from .options import AsJson, DataSettings, Device, Effort, Number, OtherData, Run, SplitName
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -27,6 +27,7 @@ def score(
     split: SplitName = "test",
     effort: Effort = 16,
     settings: DataSettings = None,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """The likelihood of data under a run."""
@@ -37,7 +38,7 @@ def score(
 
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    model: Any = load(run)
+    model: Any = load(run, device=device)
     dataset = data_of(run, model, data, data_settings(settings))
     with reading(f"{dataset.name}, {split}"):
         likelihood = model.score(dataset.split(split).x, effort=effort)
@@ -50,14 +51,19 @@ def score(
 
 
 def evaluate(
-    run: Run, data: OtherData = None, n: Number = 2000, settings: DataSettings = None, as_json: AsJson = False
+    run: Run,
+    data: OtherData = None,
+    n: Number = 2000,
+    settings: DataSettings = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Everything that is measured of a run; the run folder gets ``scores.json`` and ``report.html``."""
     from .. import evaluation
     from ..storage import load
 
     dataset = data_of(run, load(run), data, data_settings(settings))
-    result = evaluation.evaluate(run, dataset, n=n).to_json()
+    result = evaluation.evaluate(run, dataset, n=n, device=device).to_json()
     if as_json:
         emit(result)
         return

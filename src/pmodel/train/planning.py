@@ -14,6 +14,7 @@ from typing import Any, Literal, final
 import torch
 
 from ..data import Dataset
+from ..device import device_of
 from ..errors import BadInput, RunError, unknown
 from ..learning import ClosedForm, GradientTrained, Recipe
 from ..model import Model
@@ -156,7 +157,7 @@ def plan(
         precision="bfloat16" if precision == "bfloat16" else "float32",
         threads=torch.get_num_threads(),
         shards=_shards(shards, recipe, data, processes),
-        device=_device(device),
+        device=device_of(device),
         budget=budget,
         warm=warm,
     )
@@ -292,14 +293,3 @@ def _like(name: str, old: object, new: object) -> Any:
     if type(old) is not type(new):
         raise BadInput(f"{name} must be {type(old).__name__}.", got=new)
     return new
-
-
-def _device(name: str) -> str:
-    available = torch.cuda.is_available()
-    if name == "auto":
-        return "cuda" if available else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise BadInput("device is auto, cpu or cuda.", got=name)
-    if name == "cuda" and not available:
-        raise BadInput("There is no GPU that PyTorch can use here.", got=name, hint="use --device cpu")
-    return name
