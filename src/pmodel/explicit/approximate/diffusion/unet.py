@@ -28,7 +28,7 @@ SMALLEST = 7
 """Sides are halved until none is longer than this."""
 GROUP = 16
 """Channels that are normalised together: a vector register's worth. PyTorch's kernel for bfloat16 with the channels last is
-up to 12 times slower with fewer, unless all channels are one group."""
+up to 12 times slower with fewer."""
 
 
 @final
