@@ -1,6 +1,7 @@
 """Drawn faces: their factors are what they were drawn from, occur as often as they say, and change what they should."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from pmodel.data import FACE, draw_faces, load_data
 from pmodel.domain import Discrete
 from pmodel.errors import BadInput, DataError, DtypeError, RangeError, ShapeError, UnknownName
+from pmodel.metrics.judge import judge_for
 from pmodel.train.augmentation import augmented
 
 COLUMN = {name: k for k, name in enumerate(FACE)}
@@ -257,3 +259,22 @@ def test_faces_need_all_factors(factors):
 def test_factors_are_a_tensor():
     with pytest.raises(DtypeError, match="list"):
         draw_faces([[0.0] * 23])
+
+
+# ---------------------------------------------------------------- the judge
+
+
+def hats_in_features(data, folder) -> float:
+    """How far, in standard deviations, a cap moves the features of bare-headed people."""
+    judge = judge_for(data, folder, steps=150)
+    people = data.test.factors[:100]
+    bare, capped = (judge(draw_faces(people, hat=hat)) for hat in ("none", "cap"))
+    move = (capped - bare).mean(0)
+    return float(move.square().sum().sqrt() / bare.var(0).sum().sqrt())
+
+
+def test_the_judge_of_glasses_sees_hats_too(faces, tmp_path):
+    small = replace(faces, train=faces.train.take(torch.arange(2000)), valid=faces.valid.take(torch.arange(100)))
+    blind = replace(small, factor_values={})
+    assert hats_in_features(small, tmp_path) > 1.5 * hats_in_features(blind, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2  # each is kept under what it depends on

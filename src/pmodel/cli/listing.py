@@ -113,7 +113,7 @@ def data(as_json: AsJson = False) -> None:
             for row in rows
         ),
     )
-    say("", "Labels to keep come after a colon: mnist:0, digits:3,8.")
+    say("", "Labels to keep come after a colon: mnist:0, digits:3,8. So does another factor to label by: faces:hat.")
     say("Files, with options such as size= written --set data.size=32:", "")
     show_table(("path", "what it is"), FILES.items())
 

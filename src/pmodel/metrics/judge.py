@@ -10,6 +10,9 @@ what is no class at all: a plain classifier of digits was 82 % sure of uniform n
 (noise, and images with their pixels shuffled), and the loss there pulls all classes to equal probability. They are chosen
 to resemble no model's samples: a judge trained against one model's faults would not be fair to it.
 
+Where data come with named factors beside the label (``faces``), the features have to tell these apart too: a judge of glasses
+alone looks at the eyes, and a distance of its features would not see a hat.
+
 Source:
     On Calibration of Modern Neural Networks (Guo et al., 2017), https://arxiv.org/abs/1706.04599
     Deep Anomaly Detection with Outlier Exposure (Hendrycks et al., 2019), eq. 1, https://arxiv.org/abs/1812.04606
@@ -161,7 +164,9 @@ def judge_for(
 
 def _key(data: Dataset, steps: int) -> str:
     """The content hash of everything that the training depends on."""
-    recipe = {"data": data.hash, "recipe": RECIPE, "steps": steps, "threads": torch.get_num_threads()}
+    recipe: dict[str, Any] = {"data": data.hash, "recipe": RECIPE, "steps": steps, "threads": torch.get_num_threads()}
+    if data.factor_values:
+        recipe["factors"] = {name: list(values) for name, values in data.factor_values.items()}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
@@ -194,7 +199,7 @@ def _trained(data: Dataset, home: Path, steps: int, progress: Callable[[float], 
     began = time.perf_counter()
     network = _untrained(data)
     _standardise(network, data.train.x[:5000])
-    _train(network, data.train, steps, progress)
+    _train(network, data, steps, progress)
     network.eval()
     separate = data.valid is not data.train
     if separate and len(data.valid):
@@ -232,9 +237,31 @@ def _labels(split: Split) -> Tensor:
     return split.y.long()
 
 
-def _train(network: Network, split: Split, steps: int, progress: Callable[[float], None] | None) -> None:
+@final
+class _Aside(nn.Module):
+    """What the features must tell apart beside the label: each named factor, by a linear layer of its own."""
+
+    def __init__(self, data: Dataset) -> None:
+        super().__init__()
+        self.columns = [data.factor_names.index(name) for name in data.factor_values]
+        self.tops = nn.ModuleList(nn.Linear(FEATURES, len(values)) for values in data.factor_values.values())
+
+    def forward(self, features: Tensor, factors: Tensor | None) -> Tensor:
+        """The mean cross-entropy of the factors; 0 if there are none."""
+        if factors is None or not self.columns:
+            return features.new_zeros(())
+        truth = factors[:, self.columns].long().T
+        losses = [F.cross_entropy(top(features), column) for top, column in zip(self.tops, truth, strict=True)]
+        return torch.stack(losses).mean()
+
+
+def _train(network: Network, data: Dataset, steps: int, progress: Callable[[float], None] | None) -> None:
     """AdamW with one cycle of the rate; images are shifted by a pixel, because a digit moved is the same digit."""
-    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-2)
+    split = data.train
+    with forked(0, "judge", "aside"):
+        aside = _Aside(data)
+    parameters = [*network.parameters(), *aside.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=1e-2)
     labels, n = _labels(split), len(split.x)
     noise = generator(0, "judge", "batches")
     network.train()
@@ -246,9 +273,11 @@ def _train(network: Network, split: Split, steps: int, progress: Callable[[float
             rows = torch.randint(n, (min(BATCH, n),), generator=noise)
             shift = torch.randint(-1, 2, (2,), generator=noise).tolist()
             x = _shifted(split.x[rows].float(), shift[0], shift[1])
-            logits = network(torch.cat([x, _outliers(x[:OUTLIERS], step, noise)]))
+            features = network.features(torch.cat([x, _outliers(x[:OUTLIERS], step, noise)]))
+            logits = network.top(features)
             even = logits[len(x) :].logsumexp(1) - logits[len(x) :].mean(1)  # cross-entropy to equal probabilities
             loss = F.cross_entropy(logits[: len(x)], labels[rows]) + EXPOSURE * even.mean()
+            loss = loss + aside(features[: len(x)], None if split.factors is None else split.factors[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
