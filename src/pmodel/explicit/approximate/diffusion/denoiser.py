@@ -29,13 +29,14 @@ def denoiser(
         domain: Of the data; pictures get the U-Net.
         labels: How many classes a label can name; 0 if there is none.
         channels: Of the U-Net's first level.
-        layers: Residual blocks of each level of the U-Net, on the way down and on the way up; or of the perceptron.
+        layers: Residual blocks of each level of the U-Net, on the way down and on the way up. The perceptron has four times as
+            many, which is what a U-Net of two levels has.
         width: Features of time and label; and of the perceptron's hidden layers.
         dropout: The part of the features within a residual block that training leaves out.
     """
     if domain.image:
         return UNet(domain.shape, labels, channels=channels, layers=layers, width=width, dropout=dropout)
-    return Perceptron(domain.shape, labels, layers=layers, width=width, dropout=dropout)
+    return Perceptron(domain.shape, labels, layers=4 * layers, width=width, dropout=dropout)
 
 
 @final
