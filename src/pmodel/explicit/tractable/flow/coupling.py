@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .transform import SMALLEST, Transform
+from .transform import Transform
 
 __all__ = ["Coupling", "alternating", "bit_masks", "checkerboard"]
 
@@ -27,10 +27,7 @@ BOUND = 3.0
 
 
 class Coupling(Transform):
-    r"""An affine coupling with s bounded softly, :math:`s = B \tanh(\tilde s / B)`, and t in units of each entry's spread.
-
-    The unit matters for pictures: the noise of a pixel that is always black has a hundredth of the spread of the others, and
-    a translation that is nothing there would be a hundred standard deviations here.
+    r"""An affine coupling with s bounded softly, :math:`s = B \tanh(\tilde s / B)`.
 
     Args:
         mask: The b of the paper, of the shape of a datum: 1 where an entry is kept, 0 where it is moved.
@@ -38,19 +35,17 @@ class Coupling(Transform):
     """
 
     mask: Tensor
-    unit: Tensor
 
     def __init__(self, mask: Tensor, conditioner: nn.Module) -> None:
         super().__init__()
         self.register_buffer("mask", mask)
-        self.register_buffer("unit", torch.ones_like(mask))
         self.conditioner: Any = conditioner
 
     def _scale_and_shift(self, kept: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """S and t, zero where b is one."""
         raw, t = self.conditioner(kept, context).to(kept.dtype).chunk(2, 1)
         s = BOUND * (raw / BOUND).tanh()
-        return (1 - self.mask) * s, (1 - self.mask) * self.unit * t
+        return (1 - self.mask) * s, (1 - self.mask) * t
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """z, and the sum of s."""
@@ -62,11 +57,8 @@ class Coupling(Transform):
         s, t = self._scale_and_shift(self.mask * z, context)
         return (z - t) * (-s).exp()
 
-    @torch.no_grad()
     def prepare(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Take the unit of each entry from the data, which the untrained coupling leaves as they are."""
-        if len(x) > 1:
-            self.unit.copy_(x.std(0, correction=0).clamp_min(SMALLEST))
+        """The untrained coupling is the identity: spare the work."""
         return x
 
 

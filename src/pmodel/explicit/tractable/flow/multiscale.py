@@ -98,18 +98,20 @@ def masks_of(shape: Shape) -> list[Tensor]:
 
 
 def multiscale(
-    shape: Shape, contexts: int, *, layers: int, channels: int, blocks: int, scales: int | None = None
+    picture: tuple[int, ...], contexts: int, *, layers: int, channels: int, blocks: int, scales: int | None = None
 ) -> MultiScale:
     """The map of a multi-scale RealNVP.
 
     Args:
-        shape: Of a picture, ``(C, H, W)``.
+        picture: The shape ``(C, H, W)`` of a picture.
         contexts: Size of a one-hot context, or 0.
         layers: Couplings at each scale.
         channels: Hidden channels of the conditioners.
         blocks: Residual blocks of the conditioners.
         scales: The most scales; None goes on until a side is odd or 2. A picture with an odd side has one, not squeezed.
     """
+    channels_in, height, width = picture
+    shape: Shape = (channels_in, height, width)
     found: list[tuple[Transform, Shape]] = []
     while not found or (_squeezable(shape, first=False) and len(found) != scales):
         parts: list[Transform] = []

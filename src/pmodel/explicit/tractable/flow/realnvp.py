@@ -6,11 +6,16 @@ r"""RealNVP: an exact density by affine couplings (Dinh, Sohl-Dickstein & Bengio
     f = f_{L+1} \circ f_L \circ \dots \circ f_1
 
 where coupling :math:`f_\ell` keeps the entries :math:`b_\ell` and moves the others (``coupling.py``), and :math:`f_{L+1}`
-scales each entry. Pictures go through several scales (``multiscale.py``). Training is maximum likelihood.
+shifts and scales each entry, which adds :math:`-\sum_i \log \sigma_i`. Pictures go through several scales
+(``multiscale.py``). Training is maximum likelihood.
 
-What differs from the paper. Batch normalisation is left out, because it makes the score of a datum depend on what else is in
-the batch: each entry is scaled by numbers of its own, started from the data. The logarithm of a scale is bounded, so that the
-map inverts in float32 and is finite far from the data. A checkerboard is coupled after the squeeze, for a quarter of the work.
+What differs from the paper:
+
+- The fixed map of each entry that comes first is a logit there, and here goes through quantiles (``marginal.py``).
+- Batch normalisation is left out, because it makes the score of a datum depend on what else is in the batch. Each entry has
+  a scale of its own instead, started from the data.
+- The logarithm of a coupling's scale is bounded, so that the map inverts in float32 and is finite far from the data.
+- A checkerboard is coupled after the squeeze, for a quarter of the work.
 """
 
 from __future__ import annotations
@@ -34,13 +39,17 @@ from .transform import Composition, Diagonal, Transform
 
 __all__ = ["RealNVP"]
 
+MOST = 2**12
+"""The largest value of an option: a guard against absurd ones from files and arguments."""
+
 
 @final
 class RealNVP(Samples, Density, Latent, GradientTrained):
     """A normalising flow of affine couplings: exact density, one-pass sampling, and a code as large as the datum.
 
     Vectors are coupled by perceptrons, with masks by the binary digits of an entry's index; pictures by convolutions at
-    several scales. A single entry has nothing to be coupled with, and has a normal density.
+    several scales. Where there is a single entry there is nothing to couple: its density is that of the quantiles, shifted
+    and stretched by the label. A picture with an odd side is not squeezed, and so has one scale, at full resolution.
 
     Args:
         domain: Real data of any shape.
@@ -49,7 +58,9 @@ class RealNVP(Samples, Density, Latent, GradientTrained):
         width: Hidden units of a vector's conditioners.
         channels: Hidden channels of a picture's conditioners.
         blocks: Residual blocks of a conditioner.
-        scales: The most scales of a picture; None halves it until a side is odd or 2.
+        scales: The most scales of a picture; None goes on until a side is odd or 2.
+        quantiles: Intervals between the quantiles through which each entry is made normal first (``marginal.py``); 0 for an
+            affine map in its place, as good where the marginals are smooth.
 
     Raises:
         RangeError: if a number is out of range.
@@ -60,7 +71,7 @@ class RealNVP(Samples, Density, Latent, GradientTrained):
     chunk = 2**19
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"layers": 4, "width": 16, "channels": 8, "blocks": 1},
-        "small": {"layers": 6, "width": 32, "channels": 24, "blocks": 1},
+        "small": {"layers": 4, "width": 64, "channels": 16, "blocks": 1},
     }
 
     def __init__(
@@ -69,42 +80,28 @@ class RealNVP(Samples, Density, Latent, GradientTrained):
         given: Domain | None = None,
         *,
         layers: int = 8,
-        width: int = 64,
+        width: int = 128,
         channels: int = 32,
-        blocks: int = 2,
+        blocks: int = 1,
         scales: int | None = None,
         quantiles: int = 24,
     ) -> None:
         super().__init__(domain, given)
-        for name, value, low in (
-            ("layers", layers, 2),
-            ("width", width, 1),
-            ("channels", channels, 1),
-            ("blocks", blocks, 0),
-            ("scales", 1 if scales is None else scales, 1),
-            ("quantiles", quantiles, 0),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= 2**12:
-                raise RangeError(f"{name} must be a whole number from {low} to {2**12}.", got=value)
-        self.labels = len(self.given_frequencies)
+        _check("layers", layers, 2)
+        _check("blocks", blocks, 0)
+        _check("quantiles", quantiles, 0)
+        for name, value in (("width", width), ("channels", channels), ("scales", 1 if scales is None else scales)):
+            _check(name, value, 1)
+        labels = len(self.given_frequencies)
+        self.shape = domain.shape if domain.image else (domain.entries,)
         if domain.image:
-            channels_in, height, width_in = domain.shape
             body: Transform = multiscale(
-                (channels_in, height, width_in),
-                self.labels,
-                layers=layers,
-                channels=channels,
-                blocks=blocks,
-                scales=scales,
+                domain.shape, labels, layers=layers, channels=channels, blocks=blocks, scales=scales
             )
         else:
-            body = _of_vectors(domain.entries, self.labels, layers=layers, width=width, blocks=blocks)
-        first = (
-            [Marginal(domain.shape if domain.image else (domain.entries,), quantiles, shared=domain.image)]
-            if quantiles
-            else []
-        )
-        self.flow = Composition([*first, body, Diagonal(domain.entries, self.labels)])
+            body = _of_vectors(domain.entries, labels, layers=layers, width=width, blocks=blocks)
+        first = Marginal(self.shape, quantiles, shared=domain.image) if quantiles else Diagonal(self.shape)
+        self.flow = Composition([first, body, Diagonal((domain.entries,), labels)])
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> RealNVP:
@@ -112,11 +109,13 @@ class RealNVP(Samples, Density, Latent, GradientTrained):
         return cls(domain, given, **cls.sizes["tiny"])
 
     def recipe(self) -> Recipe:
-        """Adam with a cosine schedule and a moving average; gradients are clipped, for likelihoods have steep walls."""
-        return Recipe(batch=128, rate=2e-3, clip=50.0, ema=0.999)
+        """Adam at a high rate, with a moving average: small batches of pictures, large ones of points."""
+        if self.domain.image:
+            return Recipe(batch=64, rate=1e-2, clip=500.0, ema=0.998)
+        return Recipe(batch=512, rate=5e-3, clip=50.0, ema=0.998)
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
-        """Take the spread of each entry from the data."""
+        """Take quantiles, means and spreads from the data."""
         self.flow.prepare(self._entering(subset), self._context(given))
 
     def phases(self) -> tuple[Phase, ...]:
@@ -152,11 +151,10 @@ class RealNVP(Samples, Density, Latent, GradientTrained):
 
     def _entering(self, x: Tensor) -> Tensor:
         """Data as the flow takes them: pictures as they are, all else flat."""
-        x = x.to(self._dtype)
-        return x if self.domain.image else x.reshape(len(x), self.domain.entries)
+        return x.to(self._dtype).reshape(len(x), *self.shape)
 
     def _context(self, given: Tensor | None) -> Tensor | None:
-        return None if given is None else F.one_hot(given, self.labels).to(self._dtype)
+        return None if given is None else F.one_hot(given, len(self.given_frequencies)).to(self._dtype)
 
 
 def _of_vectors(entries: int, contexts: int, *, layers: int, width: int, blocks: int) -> Composition:
@@ -165,3 +163,8 @@ def _of_vectors(entries: int, contexts: int, *, layers: int, width: int, blocks:
         Coupling(mask, Perceptron(entries, 2 * entries, contexts, width=width, blocks=blocks))
         for mask in alternating([*bit_masks(entries)], layers)
     )
+
+
+def _check(name: str, value: object, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MOST:
+        raise RangeError(f"{name} must be a whole number from {low} to {MOST}.", got=value)

@@ -73,18 +73,19 @@ class Diagonal(Transform):
     normalisation of the paper, whose statistics would make the score of a datum depend on its batch.
 
     Args:
-        entries: Entries D of a datum ``(N, D)``.
+        shape: Of a datum.
         contexts: Size K of a one-hot context, or 0 for none.
     """
 
-    def __init__(self, entries: int, contexts: int = 0) -> None:
+    def __init__(self, shape: tuple[int, ...], contexts: int = 0) -> None:
         super().__init__()
-        self.mu = nn.Parameter(torch.zeros(max(1, contexts), entries))
-        self.log_sigma = nn.Parameter(torch.zeros(max(1, contexts), entries))
+        self.mu = nn.Parameter(torch.zeros(max(1, contexts), *shape))
+        self.log_sigma = nn.Parameter(torch.zeros(max(1, contexts), *shape))
+        self.contexts = contexts
 
     def _of(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Means and log-scales for each datum, or for all."""
-        if context is None:
+        if context is None or not self.contexts:
             return self.mu, self.log_sigma
         rows = context.argmax(1)
         return self.mu[rows], self.log_sigma[rows]
@@ -92,7 +93,7 @@ class Diagonal(Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """z, and minus the sum of the log-scales."""
         mu, log_sigma = self._of(context)
-        return (x - mu) * (-log_sigma).exp(), -log_sigma.sum(1).expand(len(x))
+        return (x - mu) * (-log_sigma).exp(), -log_sigma.flatten(1).sum(1).expand(len(x))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Mu + sigma z."""
@@ -103,15 +104,16 @@ class Diagonal(Transform):
     def prepare(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Take means from the data of each context, and the spread around them from all data."""
         if len(x) > 1:
-            self.mu.copy_(_means(x, context).expand_as(self.mu))
+            self.mu.copy_(_means(x, context if self.contexts else None))
             spread = (x - self._of(context)[0]).square().mean(0).sqrt()
             self.log_sigma.copy_(spread.clamp_min(SMALLEST).log().expand_as(self.log_sigma))
         return cast(Tensor, self(x, context)[0])
 
 
 def _means(x: Tensor, context: Tensor | None) -> Tensor:
-    """The mean of the data, or of those of each context, drawn to the former as by one datum more: ``(K, D)``."""
+    """The mean of the data, or of those of each context, drawn to the former as by one datum more: ``(K, *shape)``."""
     overall = x.mean(0, keepdim=True)
     if context is None:
         return overall
-    return (context.T @ x + overall) / (context.sum(0).unsqueeze(1) + 1)
+    sums: Tensor = context.T @ x.flatten(1) + overall.flatten(1)
+    return (sums / (context.sum(0).unsqueeze(1) + 1)).reshape(-1, *x.shape[1:])
