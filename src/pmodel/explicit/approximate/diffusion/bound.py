@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.special import log_ndtr
 
 from .sampler import Variance
-from .schedule import Levels, Step
+from .schedule import Levels
 
-__all__ = ["chain_term", "discretised_normal", "end_term", "expected_terms", "normal"]
+__all__ = ["chain_terms", "discretised_normal", "end_term", "squared_error"]
 
 
 def end_term(levels: Levels, x: Tensor) -> Tensor:
@@ -29,30 +29,35 @@ def end_term(levels: Levels, x: Tensor) -> Tensor:
     return 0.5 * _summed(terms)
 
 
-def chain_term(step: Step, x: Tensor, guess: Tensor, variance: Variance) -> Tensor:
-    r""":math:`L_{t-1} = \mathrm{KL}(q(x_s \mid x_t, x) \,\|\, p(x_s \mid x_t))`, ``(N,)``: two Gaussians.
+def chain_terms(levels: Levels, variance: Variance) -> tuple[Tensor, Tensor]:
+    r"""The weights w and constants c with which a datum of D entries has :math:`L_{t-1} = w_t \|x - \hat x_0\|^2 + D c_t`.
 
-    With the posterior's variance on both sides, it is a squared error (Kingma et al. 2021, equation 13):
+    Two Gaussians around the posterior means of x and of its guess, with the variances :math:`\tilde\beta` and v, have the
+    divergence
 
-    .. math:: \tfrac12 (\mathrm{SNR}(s) - \mathrm{SNR}(t))\, \|x - \hat x_0\|^2
+    .. math::
 
-    Args:
-        step: The levels of each datum, which broadcast against the data.
-        x: Data, ``(N, *shape)``.
-        guess: What the network makes of them at level t.
-        variance: Of the reverse chain.
+        \mathrm{KL} = \frac{1}{2v} \Bigl(\frac{\alpha_s \beta_{t|s}}{\sigma_t^2}\Bigr)^2 \|x - \hat x_0\|^2
+        + \frac D2 \Bigl(\frac{\tilde\beta}{v} - 1 - \log \frac{\tilde\beta}{v}\Bigr).
+
+    With v = :math:`\tilde\beta` that is :math:`\tfrac12 (\mathrm{SNR}(s) - \mathrm{SNR}(t)) \|x - \hat x_0\|^2` (Kingma et al.
+    2021, equation 13). The first term is that of the decoder :math:`N(x; \hat x_0, \sigma_1^2)` of real data.
+
+    Returns:
+        Weights and constants of t = 1 … T, each ``(T,)``.
     """
-    shift = step.weight_of_clean.square() * (x.double() - guess.double()).square()
-    if variance == "posterior":
-        return 0.5 * _summed(shift / step.posterior)
-    ratio = step.posterior / step.beta
-    return 0.5 * _summed(shift / step.beta + ratio - 1 - ratio.log())
+    step = levels.step(torch.arange(2, len(levels) + 1, device=levels.alpha.device))
+    v = step.beta if variance == "beta" else step.posterior
+    ratio = step.posterior / v
+    first = levels.sigma[1:2].square()
+    weights = torch.cat([1 / first, step.weight_of_clean.square() / v])
+    constants = torch.cat([(2 * math.pi * first).log(), ratio - 1 - ratio.log()])
+    return 0.5 * weights, 0.5 * constants
 
 
-def normal(x: Tensor, mu: Tensor, std: Tensor) -> Tensor:
-    r"""The decoder of real data: :math:`\log N(x; \mu, \mathrm{std}^2)`, ``(N,)``."""
-    z = (x.double() - mu.double()) / std
-    return _summed(-0.5 * z.square() - std.log() - 0.5 * math.log(2 * math.pi))
+def squared_error(x: Tensor, guess: Tensor) -> Tensor:
+    """The squared distance of each datum and its guess, ``(N,)`` float64."""
+    return _summed((x.double() - guess.double()).square())
 
 
 def discretised_normal(x: Tensor, mu: Tensor, std: Tensor, bins: int) -> Tensor:
@@ -76,16 +81,6 @@ def discretised_normal(x: Tensor, mu: Tensor, std: Tensor, bins: int) -> Tensor:
     upper, lower = torch.where(flipped, -lower, upper), torch.where(flipped, -upper, lower)
     log_b, log_a = log_ndtr(upper), log_ndtr(lower)
     return _summed(log_b + torch.log1p(-(log_a - log_b).exp()))
-
-
-def expected_terms(levels: Levels) -> Tensor:
-    r"""What the terms L_0 … L_{T-1} come to, up to a constant, for standard normal data: ``(T,)``.
-
-    The best guess is then off by :math:`\sigma_t^2`. To draw t in proportion makes the terms of one draw alike in size.
-    """
-    snr, variance = levels.snr, levels.sigma.square()
-    chain = 0.5 * (snr[1:-1] - snr[2:]) * variance[2:]
-    return torch.cat([torch.full_like(chain[:1], 0.5) if len(chain) else variance.new_ones(1), chain])
 
 
 def _summed(terms: Tensor) -> Tensor:

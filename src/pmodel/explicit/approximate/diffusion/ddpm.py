@@ -42,7 +42,7 @@ from ....capability import Bound, Samples
 from ....domain import Discrete, Domain, Real
 from ....errors import BadInput, RangeError
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
-from .bound import chain_term, discretised_normal, end_term, expected_terms, normal
+from .bound import chain_terms, discretised_normal, end_term, squared_error
 from .denoiser import denoiser
 from .sampler import Move, Prediction, Variance, ancestral, clean, ddim, reverse, target
 from .schedule import SCHEDULES, Levels, ScheduleName, levels
@@ -234,26 +234,29 @@ class DDPM(Samples, Bound, GradientTrained):
         return self._draws(x, given, generator, effort)
 
     def _draws(self, x: Tensor, given: Tensor | None, generator: Generator, effort: int) -> Tensor:
-        r"""Draws of the bound, ``(effort, N)``: :math:`-L_T - L_{t-1} / \pi_t` with t from :math:`\pi`; all have its mean."""
-        x_0 = self._inward(x)
-        proposal = self._proposal()
+        r"""Draws of the bound, ``(effort, N)``, that all have its mean.
+
+        With the terms' known constants apart and t drawn with probability :math:`\pi_t`, a draw is
+
+        .. math:: -L_T - D \sum_t c_t - (L_{t-1} - D c_t) / \pi_t .
+        """
+        x_0, chain = self._inward(x), self.levels
+        weights, constants = chain_terms(chain, "posterior" if self.bins else "beta")
+        known = end_term(chain, x_0) + (0 if self.bins else self.domain.entries * constants.sum())
+        expected = weights * chain.sigma[1:].square()  # in proportion: what the terms come to for standard normal data
+        proposal = UNIFORM / self.timesteps + (1 - UNIFORM) * expected / expected.sum()
         u = self._evenly(effort * len(x), generator).reshape(effort, len(x))
-        levels_of_draws = 1 + torch.searchsorted(proposal.cumsum(0)[:-1], u, right=True)
-        end = end_term(self.levels, x_0)
-        return torch.stack([-end - self._term(x_0, t, given, generator) / proposal[t - 1] for t in levels_of_draws])
+        drawn = 1 + torch.searchsorted(proposal.cumsum(0)[:-1], u, right=True)
+        return torch.stack([-known - self._term(x_0, t, given, generator, weights) / proposal[t - 1] for t in drawn])
 
-    def _proposal(self) -> Tensor:
-        expected = expected_terms(self.levels)
-        return UNIFORM / self.timesteps + (1 - UNIFORM) * expected / expected.sum()
-
-    def _term(self, x_0: Tensor, t: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
-        """L_{t-1} at one draw of x_t for each datum, ``(N,)``."""
+    def _term(self, x_0: Tensor, t: Tensor, given: Tensor | None, generator: Generator, weights: Tensor) -> Tensor:
+        """L_{t-1} without its constant at one draw of x_t for each datum, ``(N,)``."""
         alpha, sigma = self.levels.signal_and_noise(t, x_0)
         guess = self.guess(alpha * x_0 + sigma * self._noise(x_0, generator), self.levels, t, given)
-        chain = chain_term(self.levels.step(t, x_0.ndim - 1), x_0, guess, "posterior" if self.bins else "beta")
-        std = self.sigma[1]
-        decoded = discretised_normal(x_0, guess, std, self.bins) if self.bins else normal(x_0, guess, std)
-        return torch.where(t == 1, -decoded, chain)
+        term = weights[t - 1] * squared_error(x_0, guess)
+        if not self.bins:
+            return term
+        return torch.where(t == 1, -discretised_normal(x_0, guess, self.sigma[1], self.bins), term)
 
     # --- data and noise ---
 

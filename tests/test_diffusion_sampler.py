@@ -1,0 +1,146 @@
+"""Samplers on Gaussian data, where the best guess is linear: means and covariances pass through each step exactly."""
+
+import functools
+import itertools
+import math
+
+import pytest
+import torch
+
+from pmodel.explicit.approximate.diffusion.sampler import ancestral, clean, ddim, posterior_mean, reverse, target
+from pmodel.explicit.approximate.diffusion.schedule import SCHEDULES, levels
+
+MU = torch.tensor([0.6, -0.3], dtype=torch.float64)
+SIGMA = torch.tensor([[0.5, 0.24], [0.24, 0.4]], dtype=torch.float64)
+MOVES = {
+    "ddim": functools.partial(ddim, eta=0.0),
+    "ddim half way": functools.partial(ddim, eta=0.5),
+    "posterior": functools.partial(ancestral, variance="posterior"),
+    "beta": functools.partial(ancestral, variance="beta"),
+}
+every_move = pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def best_guess(x_t, alpha, sigma):
+    """E[x_0 | x_t] for x_0 from N(MU, SIGMA)."""
+    marginal = alpha**2 * SIGMA + sigma**2 * torch.eye(2).double()
+    return MU + (x_t - alpha * MU) @ torch.linalg.solve(marginal, alpha * SIGMA)
+
+
+def moments(move, grid):
+    """Mean and covariance of what a sampler makes of standard normal noise: its steps are affine in x_t and in the noise."""
+    mean, covariance, eye = torch.zeros(2).double(), torch.eye(2).double(), torch.eye(2).double()
+    for t in range(len(grid), 0, -1):
+        step = grid.step(t)
+
+        def after(x_t, z, step=step):
+            return move(step, x_t, best_guess(x_t, step.alpha_t, step.sigma_t), z)
+
+        zero = torch.zeros(1, 2).double()
+        offset = after(zero, zero)
+        linear, spread = after(eye, zero) - offset, after(zero, eye) - offset  # rows: the images of the axes
+        mean = mean @ linear + offset[0]
+        covariance = linear.T @ covariance @ linear + spread.T @ spread
+    return mean, covariance
+
+
+@every_move
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_samplers_approach_the_data_at_first_order(move, name):
+    chain = levels(name, 2**12)
+    errors = []
+    for steps in (128, 256, 512):
+        mean, covariance = moments(move, chain.respaced(steps))
+        errors.append(float(torch.linalg.vector_norm(covariance - SIGMA)))
+        assert torch.allclose(mean, MU, atol=20 / steps)
+    orders = [math.log2(coarse / fine) for coarse, fine in itertools.pairwise(errors)]
+    assert errors[-1] < 0.02
+    assert orders[-1] == pytest.approx(1, abs=0.15)
+
+
+def test_with_few_steps_beta_leaves_noise_behind_and_the_posterior_takes_too_much():
+    grid = levels("cosine", 1000).respaced(10)
+    spread = {name: float(moments(move, grid)[1].trace() / SIGMA.trace()) for name, move in MOVES.items()}
+    assert spread["posterior"] < 1 < spread["beta"]
+    assert abs(spread["ddim"] - 1) < abs(spread["posterior"] - 1)
+
+
+@pytest.mark.parametrize("steps", [5, 100])
+@pytest.mark.parametrize("clipped", [False, True])
+def test_ddim_with_full_noise_is_ancestral(steps, clipped):
+    grid = levels("cosine", 100).respaced(steps)
+    x = y = noise(7, 2)
+    for t in range(steps, 0, -1):
+        step, z = grid.step(t), noise(7, 2, seed=t)
+        guesses = [best_guess(v, step.alpha_t, step.sigma_t) for v in (x, y)]
+        guesses = [guess.clamp(-0.5, 0.5) if clipped else guess for guess in guesses]
+        x = ddim(step, x, guesses[0], z, eta=1.0)
+        y = ancestral(step, y, guesses[1], z, variance="posterior")
+    assert torch.allclose(x, y, rtol=0, atol=1e-12)
+
+
+@every_move
+@pytest.mark.parametrize("steps", [1, 10])
+def test_the_last_step_returns_the_guess_without_noise(move, steps):
+    step = levels("linear", 10).respaced(steps).step(1)
+    guess = noise(5, 2, seed=1)
+    assert torch.allclose(move(step, noise(5, 2), guess, noise(5, 2, seed=2)), guess, rtol=0, atol=1e-14)
+
+
+def test_ancestral_is_the_papers_algorithm():
+    """Algorithm 2 of Ho et al., in their symbols."""
+    chain, t = levels("linear", 1000), 400
+    beta, abar = chain.betas[t - 1], chain.alpha[t].square()
+    x_t, eps, z = noise(5, 2), noise(5, 2, seed=1), noise(5, 2, seed=2)
+    expected = (x_t - beta / (1 - abar).sqrt() * eps) / (1 - beta).sqrt() + beta.sqrt() * z
+    x_0 = clean("eps", eps, x_t, chain.alpha[t], chain.sigma[t])
+    assert torch.allclose(ancestral(chain.step(t), x_t, x_0, z, variance="beta"), expected, atol=1e-12)
+
+
+def test_noise_of_the_wrong_size_explodes():
+    """On standard normal data the best eps is sigma x_t. The right chain ends at 1; one that adds alpha_t z does not."""
+    chain = levels("linear", 1000)
+    right = wrong = 1.0
+    for t in range(1000, 0, -1):
+        beta = float(chain.betas[t - 1])
+        shrink = (1 - beta) / (1 - beta) ** 0.5  # (1 - beta / sigma * sigma) / sqrt(1 - beta)
+        right = shrink**2 * right + (beta if t > 1 else 0)
+        wrong = shrink**2 * wrong + ((1 - beta) ** 2 if t > 1 else 0)
+    assert right**0.5 == pytest.approx(1, abs=1e-3)
+    assert wrong**0.5 == pytest.approx(16.5, abs=0.1)
+
+
+@pytest.mark.parametrize("prediction", ["v", "eps"])
+@pytest.mark.parametrize("t", [1, 500, 999])
+def test_predictions_say_the_same(prediction, t):
+    chain = levels("cosine", 1000)
+    alpha, sigma = chain.alpha[t], chain.sigma[t]
+    x_0, eps = noise(4, 3), noise(4, 3, seed=1)
+    x_t = alpha * x_0 + sigma * eps
+    answer = target(prediction, x_0, eps, alpha, sigma)
+    found = clean(prediction, answer, x_t, alpha, sigma)
+    assert torch.allclose(found, x_0, atol=1e-11)
+    assert torch.allclose((x_t - alpha * found) / sigma, eps, atol=1e-11)
+
+
+def test_posterior_mean_is_between_the_two():
+    step = levels("cosine", 100).step(60)
+    same = noise(3, 2)
+    on_the_way = posterior_mean(step, step.alpha_t * same, same)
+    assert torch.allclose(on_the_way, step.alpha_s * same, atol=1e-12)  # noiseless data stay noiseless
+
+
+def test_reverse_calls_the_network_once_a_step_from_noise_to_data():
+    calls = []
+
+    def denoise(x_t, t):
+        calls.append(t)
+        return torch.full_like(x_t, 0.25)
+
+    x = reverse(denoise, levels("linear", 10).respaced(4), MOVES["posterior"], noise(3, 2), torch.Generator())
+    assert calls == [4, 3, 2, 1]
+    assert torch.allclose(x, torch.full_like(x, 0.25), atol=1e-14)
