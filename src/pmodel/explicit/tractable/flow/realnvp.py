@@ -2,16 +2,17 @@ r"""RealNVP: an exact density by affine couplings (Dinh, Sohl-Dickstein & Bengio
 
 .. math::
 
-    \log p(x) = \log N(f(x); 0, I) + \sum_\ell \sum_i (1 - b_{\ell i})\, s_{\ell i}(b_\ell \odot h_{\ell - 1}), \qquad
-    f = f_{L+1} \circ f_L \circ \dots \circ f_1
+    \log p(x) = \log N(f(x); 0, I) + \log|\det f_0'(x)|
+    + \sum_\ell \sum_i (1 - b_{\ell i})\, s_{\ell i}(b_\ell \odot h_{\ell - 1}) - \sum_i \log \sigma_i, \qquad
+    f = f_{L+1} \circ f_L \circ \dots \circ f_1 \circ f_0,
 
-where coupling :math:`f_\ell` keeps the entries :math:`b_\ell` and moves the others (``coupling.py``), and :math:`f_{L+1}`
-shifts and scales each entry, which adds :math:`-\sum_i \log \sigma_i`. Pictures go through several scales
-(``multiscale.py``). Training is maximum likelihood.
+where :math:`f_0` is a fixed map of each entry, coupling :math:`f_\ell` keeps the entries :math:`b_\ell` and moves the others
+(``coupling.py``), and :math:`f_{L+1}` shifts and scales each entry. Pictures go through several scales (``multiscale.py``).
+Training is maximum likelihood.
 
 What differs from the paper:
 
-- The fixed map of each entry that comes first is a logit there, and here goes through quantiles (``marginal.py``).
+- :math:`f_0` is a logit there; here it goes through quantiles of the data (``marginal.py``).
 - Batch normalisation is left out, because it makes the score of a datum depend on what else is in the batch. Each entry has
   a scale of its own instead, started from the data.
 - The logarithm of a coupling's scale is bounded, so that the map inverts in float32 and is finite far from the data.
@@ -81,7 +82,7 @@ class RealNVP(Samples, Density, Latent, GradientTrained):
         *,
         layers: int = 8,
         width: int = 128,
-        channels: int = 32,
+        channels: int = 24,
         blocks: int = 1,
         scales: int | None = None,
         quantiles: int = 24,
