@@ -26,7 +26,7 @@ def every_parameter_learns(subject: Subject) -> None:
     model = subject.fresh()
     start(model, subject.data, 0)
     moved: set[int] = set()
-    for _ in range(2):  # after a step, what starts at zero no longer hides what feeds it
+    for _ in range(3):  # after a step or two, what starts at zero no longer hides what feeds it
         for phase, _ in _losses(model, subject):
             bad = [
                 i for i, p in enumerate(phase.parameters) if p.grad is not None and not bool(p.grad.isfinite().all())
