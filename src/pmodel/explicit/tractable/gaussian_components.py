@@ -105,9 +105,9 @@ class GaussianComponents(Components):
         if len(scatter) < len(count):
             count, outer = count.sum().reshape(1), outer.sum(0, keepdim=True)
         worth = self._worth(count)
-        scatter = scatter - outer
-        scatter.diagonal(dim1=-2, dim2=-1).add_(worth * target)
-        return scatter / (count + worth).clamp_min(TINY)[:, None, None]
+        covariances = outer.neg_().add_(scatter)  # in place: of colour pictures, one such tensor is most of a gigabyte
+        covariances.diagonal(dim1=-2, dim2=-1).add_(worth * target)
+        return covariances.div_((count + worth).clamp_min(TINY)[:, None, None])
 
     def log_marginal(self, x: Tensor, observed: Tensor) -> Tensor:
         """Exact: the observed entries of a Gaussian are Gaussian, with that part of mean and covariance."""
