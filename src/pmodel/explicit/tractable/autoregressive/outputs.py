@@ -192,10 +192,10 @@ class LogisticOutput(Output):
         """A histogram of M wide bins, smoothed: a component in the middle of each."""
         bins = self.mixtures
         counts = torch.bincount((x.flatten() * bins) // self.levels, minlength=bins)
-        centres = (2 * torch.arange(bins, device=x.device) + 1) / bins - 1
+        middles = (torch.arange(bins, device=x.device) + 0.5) * (self.levels / bins) - 0.5  # in levels
         log_pi, m, log_scale, coefficients = torch.split(self.heads.bias, [size * bins for size in self.sizes])
         log_pi.copy_(((counts + 1) / (counts.sum() + bins)).log())
-        m.copy_(centres.repeat(self.channels))
+        m.copy_(scaled(middles, self.levels, m.dtype).repeat(self.channels))
         log_scale.fill_(math.log(0.5 / bins))
         coefficients.zero_()
 

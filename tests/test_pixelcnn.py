@@ -1,0 +1,415 @@
+"""The gated PixelCNN: what may depend on what, that it is a distribution, that its cache changes nothing, and completion."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+import pmodel
+from pmodel.domain import Discrete, Real
+from pmodel.errors import BadInput, RangeError
+from pmodel.explicit.tractable.autoregressive import pixelcnn
+from pmodel.explicit.tractable.autoregressive.cache import Cache
+from pmodel.explicit.tractable.autoregressive.outputs import LogisticOutput, inverse_cdf, scaled
+from pmodel.explicit.tractable.autoregressive.pixelcnn import PixelCNN
+from pmodel.explicit.tractable.autoregressive.writing import in_order, write
+from pmodel.testing.measure import Masses, Nodes, chi_square
+
+LABELS = 3
+OUTPUTS = ("categorical", "logistic")
+
+
+def noise(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def random_model(shape, levels=3, *, labelled=False, dtype=torch.float64, **options):
+    """A model whose weights are all random, biases and places too, and large enough for effects to be seen from afar."""
+    options = {"channels": 6, "layers": 4, "kernel": 3, "width": 8, "mixtures": 3, **options}
+    model = PixelCNN(Discrete(shape, levels), Discrete((), LABELS) if labelled else None, **options).to(dtype).eval()
+    generator = noise(7)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            scale = 0.5 if "output" in name else 1.5
+            fan_in = weight[0].numel() if weight.ndim > 1 else 4
+            drawn = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+            weight.copy_(scale * drawn / math.sqrt(fan_in))
+    return model
+
+
+def random_data(model, n, seed=1):
+    x = torch.randint(0, model.levels, (n, *model.domain.shape), generator=noise(seed))
+    return x, torch.randint(0, LABELS, (n,), generator=noise(seed)) if model.given is not None else None
+
+
+def features_of(model, x, given):
+    return model.stacks(scaled(x, model.levels, model.stacks.place.dtype), given)
+
+
+def conditionals(model, features, x):
+    """log p(x_c = v | features, earlier channels) of every pixel for all levels v: (M, C, L) from features (M, F), x (M, C)."""
+    rows, channels = x.shape
+    u = torch.full((rows, channels, model.output.uniforms), 0.5, dtype=features.dtype)
+
+    def log_p(values, known):
+        forced = (torch.arange(channels) < known).expand(rows, channels)
+        return model.output.draw(features, u, values, forced)[1]
+
+    table = torch.empty(rows, channels, model.levels, dtype=features.dtype)
+    for c, level in itertools.product(range(channels), range(model.levels)):
+        values = x.clone()
+        values[:, c] = level
+        table[:, c, level] = log_p(values, c + 1) - log_p(values, c)
+    return table
+
+
+@torch.no_grad()
+def all_conditionals(model, x, given):
+    """The same for whole pictures in raster order: (N, H · W · C, L)."""
+    features = features_of(model, x, given).flatten(0, 2)
+    return conditionals(model, features, x.permute(0, 2, 3, 1).flatten(0, 2)).reshape(len(x), -1, model.levels)
+
+
+# What depends on what
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("shape", [(1, 5, 5), (3, 3, 4), (1, 1, 6), (1, 6, 1), (1, 1, 1)])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_features_see_every_earlier_pixel_and_no_other(shape, kernel, labelled):
+    model = random_model(shape, kernel=kernel, layers=5, labelled=labelled)
+    x, given = random_data(model, 1)
+
+    def features(picture):
+        return model.stacks(picture, given)[0].flatten(0, 1)
+
+    jacobian = torch.autograd.functional.jacobian(features, scaled(x, model.levels, torch.float64))
+    pixels = shape[1] * shape[2]
+    effect = jacobian.reshape(pixels, model.stacks.channels, shape[0], pixels).abs().sum(1)
+    earlier = torch.ones(pixels, pixels).tril(-1).bool()
+    assert (
+        effect.permute(0, 2, 1)[earlier] > 1e-9
+    ).all()  # every channel of every earlier pixel: there is no blind spot
+    assert (effect.permute(0, 2, 1)[~earlier] == 0).all()
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "kernel"), [((1, 4, 5), 3), ((3, 3, 3), 3), ((3, 3, 2), 5), ((3, 1, 1), 3), ((1, 1, 1), 5)]
+)
+def test_conditionals_depend_on_every_earlier_entry_and_no_other(shape, kernel, output, labelled):
+    model = random_model(shape, kernel=kernel, output=output, labelled=labelled)
+    x, given = random_data(model, 1)
+    channels, height, width = shape
+    entries = list(
+        itertools.product(range(height), range(width), range(channels))
+    )  # red, green, blue; then the next pixel
+    changed = x.repeat(1 + len(entries), 1, 1, 1)
+    for number, (i, j, c) in enumerate(entries):
+        changed[1 + number, c, i, j] = (x[0, c, i, j] + 1) % model.levels
+    table = all_conditionals(model, changed, None if given is None else given.expand(len(changed)))
+    effect = (table[1:] - table[0]).abs().amax(2).T  # of an entry that is changed (column) on a conditional (row)
+    earlier = torch.ones(len(entries), len(entries)).tril(-1).bool()
+    assert (effect[earlier] > 1e-9).all()
+    assert (effect[~earlier] < 1e-13).all()
+
+
+def test_label_shifts_every_conditional():
+    model = random_model((3, 2, 2), labelled=True)
+    x, _ = random_data(model, 1)
+    tables = all_conditionals(model, x.repeat(LABELS, 1, 1, 1), torch.arange(LABELS))
+    assert ((tables[1:] - tables[:1]).abs().amax(2) > 1e-6).all()
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("labelled", [False, True])
+def test_gradient_reaches_every_parameter(output, labelled):
+    model = PixelCNN(Discrete((3, 4, 4), 5), Discrete((), LABELS) if labelled else None, output=output, layers=3)
+    x, given = random_data(model, 8)
+    model._loss(pmodel.learning.Batch(x, given), noise()).total.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())] == []
+
+
+# That it is a distribution
+
+
+def every_picture(shape, levels):
+    states = torch.cartesian_prod(*[torch.arange(levels)] * math.prod(shape))
+    return states.reshape(-1, *shape)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("label", [None, 1])
+@pytest.mark.parametrize(("shape", "levels"), [((1, 2, 2), 4), ((3, 1, 1), 6), ((3, 2, 1), 2)])
+def test_probabilities_sum_to_one(shape, levels, output, label):
+    model = random_model(shape, levels, output=output, labelled=label is not None)
+    total = model.log_prob(every_picture(shape, levels), given=label).exp().sum()
+    assert float(total) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_samples_have_the_enumerated_frequencies(output):
+    model = random_model((1, 2, 2), 4, output=output)
+    x = every_picture((1, 2, 2), 4)
+    p = model.log_prob(x).exp()
+    masses = Masses(Nodes(x, torch.ones(len(x), dtype=torch.float64)), p, torch.zeros_like(p))
+    assert chi_square(model.sample(20_000, generator=3), masses, model.domain, clamped=False) < 5
+
+
+def test_log_prob_is_the_sum_of_the_conditionals():
+    model = random_model((3, 3, 4), 5, labelled=True)
+    x, given = random_data(model, 4)
+    table = all_conditionals(model, x, given)
+    chosen = table.gather(2, x.permute(0, 2, 3, 1).reshape(4, -1, 1)).sum((1, 2))
+    torch.testing.assert_close(model.log_prob(x, given=given), chosen, rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.parametrize("spread", [1.0, 30.0])
+def test_logistic_conditionals_of_256_levels_sum_to_one(spread):
+    model = random_model((3, 2, 2), 256, output="logistic", mixtures=5)
+    features = spread * torch.randn(6, 6, generator=noise(2), dtype=torch.float64)
+    table = conditionals(model, features, torch.randint(0, 256, (6, 3), generator=noise(3)))
+    assert table.isfinite().all()
+    torch.testing.assert_close(table.exp().sum(2), torch.ones(6, 3, dtype=torch.float64), rtol=0, atol=1e-10)
+
+
+def test_logistic_output_is_the_mixture_of_the_paper():
+    levels, output = 16, LogisticOutput(6, 3, 16, 8, 4).double()
+    features = torch.randn(5, 6, generator=noise(2), dtype=torch.float64)
+    x = torch.randint(0, levels, (5, 3), generator=noise(3))
+    x[0], x[1] = 0, levels - 1
+    log_pi, m, log_scale, coefficients = output._mixture(features)
+    red, green, _ = (2 * x / (levels - 1) - 1).double().unsqueeze(2).unbind(1)
+    alpha, beta, gamma = coefficients.unbind(1)
+    mu = [m[:, 0], m[:, 1] + alpha * red, m[:, 2] + beta * red + gamma * green]
+    mass = torch.ones_like(log_pi)
+    for c in range(3):
+        centre, s = (2 * x[:, c : c + 1] / (levels - 1) - 1).double(), log_scale[:, c].exp()
+        upper = torch.sigmoid((centre + 1 / (levels - 1) - mu[c]) / s)
+        lower = torch.sigmoid((centre - 1 / (levels - 1) - mu[c]) / s)
+        upper[x[:, c] == levels - 1], lower[x[:, c] == 0] = 1, 0
+        mass = mass * (upper - lower)
+    expected = (log_pi.exp() * mass).sum(1).log()
+    torch.testing.assert_close(output.log_prob(features, x), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_prepared_output_is_near_the_frequencies_of_the_levels(output):
+    model = PixelCNN(Discrete((1, 2, 2), 20), output=output, mixtures=20)
+    x = (20 * torch.rand(4000, 1, 2, 2, generator=noise()).square()).long()
+    model.prepare(x, None, noise())
+    frequencies = torch.bincount(x.flatten(), minlength=20) / x.numel()
+    with torch.no_grad():
+        model.output.heads.weight.zero_() if output == "logistic" else model.output.logits[0].weight.zero_()
+        found = conditionals(model, torch.zeros(1, 32), torch.zeros(1, 1, dtype=torch.int64))[0, 0].exp()
+    torch.testing.assert_close(found, frequencies, rtol=0, atol=1e-3 if output == "categorical" else 0.05)
+
+
+# The cache
+
+
+@torch.no_grad()
+def naive(model, n, given, generator):
+    """Ancestral sampling with the whole network evaluated for every pixel."""
+    channels, height, width = model.domain.shape
+    x = torch.zeros(n, *model.domain.shape, dtype=torch.int64)
+    sides = (height, width, n, channels, model.output.uniforms)
+    u = torch.rand(sides, generator=generator, dtype=model.stacks.place.dtype)
+    for i, j in itertools.product(range(height), range(width)):
+        features = features_of(model, x, given)[:, i, j]
+        x[:, :, i, j], _ = model.output.draw(features, u[i, j], x[:, :, i, j], None)
+    return x
+
+
+SHAPES = [(1, 6, 5), (3, 4, 5), (1, 1, 7), (1, 7, 1), (3, 1, 1)]
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cached_samples_are_the_naive_ones(shape, labelled, output):
+    model = random_model(shape, 7, output=output, labelled=labelled, kernel=5, layers=3)
+    _, given = random_data(model, 9)
+    found = model.sample(9, given=given, generator=noise(5))
+    assert torch.equal(found, naive(model, 9, given, noise(5)))
+    assert len(found.unique()) > 3
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cached_features_are_the_parallel_ones_in_float32(shape, labelled):
+    model = random_model(shape, 7, labelled=labelled, dtype=torch.float32, kernel=5, layers=3)
+    x, given = random_data(model, 9)
+    found = torch.empty(9, *shape[1:], model.stacks.channels)
+    with torch.no_grad():
+        expected, cache = features_of(model, x, given), Cache(model.stacks, 9, given)
+        for i in range(shape[1]):
+            cache.start_row(i)
+            for j in range(shape[2]):
+                found[:, i, j] = cache.features(j)
+                cache.put(j, scaled(x[:, :, i, j], model.levels, torch.float32))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_rows_of_a_cache_can_be_selected_in_the_middle_of_a_row():
+    model = random_model((1, 4, 4), kernel=5)
+    x, _ = random_data(model, 5)
+    rows = torch.tensor([3, 3, 0, 4, 1])
+    cache = Cache(model.stacks, 5, None)
+    with torch.no_grad():
+        for number, (i, j) in enumerate(itertools.product(range(4), range(4))):
+            if j == 0:
+                cache.start_row(i)
+            if number == 6:
+                cache.select(rows)
+                x = x[rows]
+            torch.testing.assert_close(cache.features(j), features_of(model, x, None)[:, i, j])
+            cache.put(j, scaled(x[:, :, i, j], model.levels, torch.float64))
+
+
+def test_inverse_cdf_takes_the_first_category_beyond_u():
+    logits = torch.tensor([[0.2, 0.3, 0.5]]).log().expand(5, 3)
+    u = torch.tensor([[0.0], [0.199], [0.201], [0.499], [0.9999999]])
+    assert inverse_cdf(logits, u).tolist() == [0, 0, 1, 1, 2]
+
+
+# Completion
+
+
+def test_which_masks_are_in_order():
+    masks = torch.tensor(
+        [[[[1, 1], [0, 0]]], [[[1, 0], [1, 1]]], [[[0, 0], [0, 0]]], [[[1, 1], [1, 1]]], [[[0, 0], [0, 1]]]]
+    )
+    assert in_order(masks.bool()).tolist() == [True, False, True, True, False]
+    green = torch.tensor([0, 1, 0]).bool().reshape(1, 3, 1, 1)
+    assert in_order(torch.cat([green, torch.tensor([1, 1, 0]).bool().reshape(1, 3, 1, 1)])).tolist() == [False, True]
+
+
+def posterior(model, x, observed):
+    """All completions of one picture and their exact probabilities."""
+    holes = (~observed).flatten().nonzero()[:, 0]
+    states = torch.cartesian_prod(*[torch.arange(model.levels)] * len(holes)).reshape(-1, len(holes))
+    every = x.flatten().repeat(len(states), 1)
+    every[:, holes] = states
+    every = every.reshape(-1, *model.domain.shape)
+    return every, model.log_prob(every).softmax(0)
+
+
+def means(x):
+    return x.double().mean(0)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_few_missing_entries_are_drawn_exactly(output):
+    model = random_model((3, 2, 2), 4, output=output)
+    x, _ = random_data(model, 1)
+    observed = torch.ones(3, 2, 2, dtype=torch.bool)
+    observed[0, 0, 0] = observed[2, 0, 1] = observed[1, 1, 0] = False
+    every, p = posterior(model, x, observed)
+    drawn = model.complete(x.repeat(20_000, 1, 1, 1), observed, generator=1)
+    expected = torch.einsum("n,nchw->chw", p, every.double())
+    torch.testing.assert_close(means(drawn), expected, rtol=0, atol=0.05)
+    assert torch.equal(drawn[:, observed], x.repeat(20_000, 1, 1, 1)[:, observed])
+
+
+def test_what_is_missing_after_all_observed_is_drawn_from_the_conditionals():
+    model = random_model((1, 3, 4), 2)
+    observed = torch.zeros(1, 3, 4, dtype=torch.bool)
+    observed[0, 0, :2] = True
+    x, _ = random_data(model, 1)
+    every, p = posterior(model, x, observed)
+    assert len(every) > pixelcnn.STATES  # too many to be listed
+    drawn = model.complete(x.repeat(20_000, 1, 1, 1), observed, generator=1)
+    torch.testing.assert_close(means(drawn), torch.einsum("n,nchw->chw", p, every.double()), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(("particles", "low", "high"), [(1, 0.08, 1.0), (64, 0.0, 0.05)])
+def test_particles_approach_the_posterior(particles, low, high):
+    """Rows are observed below and between missing ones; a single particle, which has no weights, is wrong."""
+    model = random_model((1, 4, 4), 2, particles=particles)
+    with torch.no_grad():
+        model.output.logits[0].weight.mul_(10)
+    observed = torch.zeros(1, 4, 4, dtype=torch.bool)
+    observed[0, 1, ::2] = observed[0, 3] = True
+    x, _ = random_data(model, 1, 12)
+    every, p = posterior(model, x, observed)
+    assert len(every) > pixelcnn.STATES
+    drawn = model.complete(x.repeat(1000, 1, 1, 1), observed, generator=1)
+    gap = float((means(drawn) - torch.einsum("n,nchw->chw", p, every.double())).abs().max())
+    assert low < gap < high
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_completion_takes_every_kind_of_mask_in_one_batch(labelled):
+    model = random_model((3, 4, 4), 5, labelled=labelled, particles=4)
+    x, given = random_data(model, 6)
+    observed = torch.rand(x.shape, generator=noise(4)) < 0.5
+    observed[0], observed[1], observed[2, :, 2:], observed[3] = True, False, True, True
+    observed[3, 1, 0, 0] = False
+    filled = model.complete(x, observed, given=given, generator=2)
+    assert torch.equal(filled[observed], x[observed])
+    assert torch.equal(model.domain.check(filled), filled)
+    other = model.complete(torch.where(observed, x, 4 - x), observed, given=given, generator=2)
+    assert torch.equal(filled, other)
+
+
+def test_a_label_shapes_completions():
+    model = random_model((1, 2, 2), 3, labelled=True)
+    x, _ = random_data(model, 1)
+    observed = torch.tensor([[[False, True], [True, True]]])
+    every = x.repeat(3, 1, 1, 1)
+    every[:, 0, 0, 0] = torch.arange(3)
+    for label in range(LABELS):
+        p = model.log_prob(every, given=label).softmax(0)
+        drawn = model.complete(x.repeat(5000, 1, 1, 1), observed, given=label, generator=1)[:, 0, 0, 0]
+        torch.testing.assert_close(torch.bincount(drawn, minlength=3) / 5000, p.float(), rtol=0, atol=0.04)
+
+
+def test_writing_with_everything_observed_returns_it():
+    model = random_model((3, 3, 3), 4)
+    x, _ = random_data(model, 2)
+    assert torch.equal(write(model.stacks, model.output, x, None, torch.ones_like(x).bool(), noise(), 3), x)
+
+
+# What it refuses, and what it can
+
+
+@pytest.mark.parametrize("domain", [Discrete((4,), 2), Discrete((2, 4, 4), 2), Discrete((1, 4, 4), 1), Real((1, 4, 4))])
+def test_other_data_than_pictures_are_refused(domain):
+    with pytest.raises(BadInput, match="PixelCNN cannot take these data: it takes pictures of shape"):
+        PixelCNN(domain)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "sentence"),
+    [
+        ({"channels": 0}, RangeError, "channels must be a whole number from 1"),
+        ({"layers": 1.5}, RangeError, "layers must be a whole number from 1"),
+        ({"width": True}, RangeError, "width must be a whole number"),
+        ({"particles": 0}, RangeError, "particles must be a whole number"),
+        ({"mixtures": -1}, RangeError, "mixtures must be a whole number"),
+        ({"kernel": 4}, RangeError, "kernel must be odd and at least 3.*got:? *4"),
+        ({"kernel": 1}, RangeError, "kernel must be odd and at least 3"),
+        ({"dropout": 1.0}, RangeError, "dropout must be at least 0 and below 1"),
+        ({"dropout": math.nan}, RangeError, "dropout must be at least 0 and below 1"),
+        ({"output": "normal"}, BadInput, "output is auto, categorical or logistic"),
+    ],
+)
+def test_bad_options_are_refused(options, kind, sentence):
+    with pytest.raises(kind, match=f"(?s){sentence}"):
+        PixelCNN(Discrete((1, 4, 4), 2), **options)
+
+
+# How it learns
+
+
+def test_recipe_draws_binary_pictures_anew_where_intensities_are_known():
+    x = torch.randint(0, 2, (20, 1, 4, 4), generator=noise())
+    splits = [pmodel.data.Split(x, intensities=intensities) for intensities in (None, (255 * x).to(torch.uint8))]
+    found = []
+    for split in splits:
+        data = pmodel.Dataset("bits", Discrete((1, 4, 4), 2), split, split, split)
+        found.append(pmodel.train.plan(PixelCNN.tiny(data.domain), data, steps=1).recipe.binarise)
+    assert found == [False, True]
