@@ -245,9 +245,12 @@ class DDPM(Samples, Bound, GradientTrained):
         known = end_term(chain, x_0) + (0 if self.bins else self.domain.entries * constants.sum())
         expected = weights * chain.sigma[1:].square()  # in proportion: what the terms come to for standard normal data
         proposal = UNIFORM / self.timesteps + (1 - UNIFORM) * expected / expected.sum()
-        u = self._evenly(effort * len(x), generator).reshape(effort, len(x))
-        drawn = 1 + torch.searchsorted(proposal.cumsum(0)[:-1], u, right=True)
-        return torch.stack([-known - self._term(x_0, t, given, generator, weights) / proposal[t - 1] for t in drawn])
+        drawn = 1 + torch.searchsorted(proposal.cumsum(0)[:-1], self._evenly(effort * len(x), generator), right=True)
+        rows = torch.arange(len(x), device=x.device).repeat(effort)
+        size = max(1, self.chunk // self.domain.entries)
+        parts = zip(rows.split(size), drawn.split(size), strict=True)
+        terms = [self._term(x_0[i], t, None if given is None else given[i], generator, weights) for i, t in parts]
+        return -known - (torch.cat(terms) / proposal[drawn - 1]).reshape(effort, len(x))
 
     def _term(self, x_0: Tensor, t: Tensor, given: Tensor | None, generator: Generator, weights: Tensor) -> Tensor:
         """L_{t-1} without its constant at one draw of x_t for each datum, ``(N,)``."""
