@@ -373,7 +373,7 @@ def test_writing_with_everything_observed_returns_it():
     assert torch.equal(write(model.stacks, model.output, x, None, torch.ones_like(x).bool(), noise(), 3), x)
 
 
-# What it refuses, and what it can
+# What it refuses
 
 
 @pytest.mark.parametrize("domain", [Discrete((4,), 2), Discrete((2, 4, 4), 2), Discrete((1, 4, 4), 1), Real((1, 4, 4))])
@@ -413,3 +413,25 @@ def test_recipe_draws_binary_pictures_anew_where_intensities_are_known():
         data = pmodel.Dataset("bits", Discrete((1, 4, 4), 2), split, split, split)
         found.append(pmodel.train.plan(PixelCNN.tiny(data.domain), data, steps=1).recipe.binarise)
     assert found == [False, True]
+
+
+@pytest.mark.slow
+def test_learns_digits():
+    """Better than a mixture by expectation maximisation, and a judge that knows the real digits reads its samples."""
+    data = pmodel.load_data("digits")
+    mixture = pmodel.fit("mixture", data)
+    model = pmodel.fit("pixelcnn", data, steps=1200, conditional=True)
+    given = torch.as_tensor(data.test.y)
+    gain = model.log_prob(data.test.x, given=given) - mixture.log_prob(data.test.x)
+    assert float(gain.mean()) > 10 * float(gain.std() / len(gain) ** 0.5)
+    labels = torch.arange(10).repeat(30)
+    samples = model.sample(300, given=labels, generator=0).flatten(1).double()
+    nearest = torch.cdist(samples, data.train.x.flatten(1).double()).argmin(1)
+    assert float((torch.as_tensor(data.train.y)[nearest] == labels).double().mean()) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("levels", "kind"), [(2, "CategoricalOutput"), (256, "CategoricalOutput"), (257, "LogisticOutput")]
+)
+def test_auto_tells_apart_up_to_256_levels(levels, kind):
+    assert type(PixelCNN.tiny(Discrete((1, 2, 2), levels)).output).__name__ == kind
