@@ -243,14 +243,22 @@ class DDPM(Samples, Bound, GradientTrained):
         x_0, chain = self._inward(x), self.levels
         weights, constants = chain_terms(chain, "posterior" if self.bins else "beta")
         known = end_term(chain, x_0) + (0 if self.bins else self.domain.entries * constants.sum())
-        expected = weights * chain.sigma[1:].square()  # in proportion: what the terms come to for standard normal data
-        proposal = UNIFORM / self.timesteps + (1 - UNIFORM) * expected / expected.sum()
+        proposal = self._proposal(weights)
         drawn = 1 + torch.searchsorted(proposal.cumsum(0)[:-1], self._evenly(effort * len(x), generator), right=True)
         rows = torch.arange(len(x), device=x.device).repeat(effort)
         size = max(1, self.chunk // self.domain.entries)
-        parts = zip(rows.split(size), drawn.split(size), strict=True)
+        parts = zip(torch.split(rows, size), torch.split(drawn, size), strict=True)
         terms = [self._term(x_0[i], t, None if given is None else given[i], generator, weights) for i, t in parts]
         return -known - (torch.cat(terms) / proposal[drawn - 1]).reshape(effort, len(x))
+
+    def _proposal(self, weights: Tensor) -> Tensor:
+        """Probabilities of t = 1 … T in proportion to what the terms come to for standard normal data, in part: ``(T,)``."""
+        expected = weights * self.sigma[1:].square()
+        if self.bins:  # the decoder's: the entropy of a normal variable in bins, which vanishes where they are wide
+            spread = self.sigma[1] * (self.bins - 1) / 2
+            expected = torch.cat([0.5 * torch.log1p(2 * math.pi * math.e * spread.square()).reshape(1), expected[1:]])
+        expected = expected.clamp_min(1e-12)
+        return UNIFORM / self.timesteps + (1 - UNIFORM) * expected / expected.sum()
 
     def _term(self, x_0: Tensor, t: Tensor, given: Tensor | None, generator: Generator, weights: Tensor) -> Tensor:
         """L_{t-1} without its constant at one draw of x_t for each datum, ``(N,)``."""
