@@ -260,7 +260,7 @@ def test_the_best_network_has_no_loss_on_a_point(prediction, fresh):
 
 def test_a_network_that_answers_zero_has_the_loss_of_noise(fresh):
     """The networks answer zero at first: the mean square of eps is one, whatever is predicted."""
-    model = DDPM(Real((2,)), timesteps=100, prediction="eps", width=8, layers=1)
+    model = DDPM(Real((2,)), timesteps=100, schedule="linear", prediction="eps", width=8, layers=1)
     loss = model._loss(Batch(torch.randn(20_000, 2, generator=seeded())), seeded())
     assert float(loss.total.detach()) == pytest.approx(1, abs=0.05)
     assert float(loss.parts["noise"].detach()) == pytest.approx(1, abs=0.05)
@@ -381,6 +381,12 @@ def test_bad_settings_of_sampling_are_refused_and_forgotten(settings, fresh):
 def test_what_is_not_of_the_sampler_is_no_setting():
     with pytest.raises(NotSupported, match="steps"):
         DDPM(DIE, width=8, layers=1).sample(2, timesteps=10)
+
+
+def test_noise_is_not_predicted_where_nothing_but_noise_is_left():
+    with pytest.raises(BadInput, match="linear"):
+        DDPM(Real((2,)), prediction="eps")
+    assert DDPM(DIE, prediction="eps", width=8, layers=1).prediction == "eps"  # there the guess is clipped
 
 
 def test_range_errors_are_range_errors():

@@ -70,7 +70,8 @@ class DDPM(Samples, Bound, GradientTrained):
         given: A class label, which the network is told; or None.
         timesteps: Steps T of the noising chain.
         schedule: ``cosine`` or ``linear``: how the noise grows.
-        prediction: What the network answers: the velocity ``v``, or the noise ``eps`` as in the paper.
+        prediction: What the network answers: the velocity ``v``, or the noise ``eps`` as in the paper; on real data that
+            needs the linear schedule.
         steps: Steps of sampling, each a call of the network, at most ``timesteps``. None takes 50, or all if there are fewer.
         sampler: ``ddim``, good with few steps, or ``ancestral``, the chain of the paper.
         eta: Noise of the ``ddim`` sampler, from 0, deterministic, to 1, ancestral.
@@ -82,7 +83,7 @@ class DDPM(Samples, Bound, GradientTrained):
         dropout: Of the network, in training.
 
     Raises:
-        BadInput: if a name is none of those.
+        BadInput: if a name is none of those, or prediction and schedule do not go together.
         RangeError: if a number is out of range.
     """
 
@@ -123,6 +124,11 @@ class DDPM(Samples, Bound, GradientTrained):
         self.steps, self.sampler, self.eta, self.variance, self.clip = steps, sampler, eta, variance, clip
         self._check_sampling()
         self.bins = domain.levels if isinstance(domain, Discrete) else 0
+        if prediction == "eps" and schedule == "cosine" and not self.bins:
+            problem = (
+                "At the end of the cosine schedule alpha is almost 0, and x_0 follows from eps only if it is clipped."
+            )
+            raise BadInput(problem, got=domain, hint="schedule=linear, or prediction=v")
         table = levels(schedule, timesteps)
         self.register_buffer("times", table.times)
         self.register_buffer("alpha", table.alpha)
