@@ -14,6 +14,10 @@ from torch.nn import functional as F
 
 __all__ = ["Convolutional", "Perceptron"]
 
+SHARPNESS = 4.0
+"""What the first weights of a perceptron are multiplied by. Eight Gaussians in a ring: 0.45 nats short of the truth after
+800 steps; with 1, 0.71 after 1040."""
+
 
 class Perceptron(nn.Module):
     """Residual blocks between two linear layers, for vectors ``(N, inputs)``.
@@ -28,7 +32,7 @@ class Perceptron(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, contexts: int, *, width: int, blocks: int) -> None:
         super().__init__()
-        self.first = nn.Linear(inputs, width)
+        self.first = _sharpened(nn.Linear(inputs, width))
         self.told = nn.Linear(contexts, width, bias=False) if contexts else None
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
         self.last = _zeroed(nn.Linear(width, outputs))
@@ -87,6 +91,14 @@ class _Gated(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         return h + F.glu(self.gate(F.silu(self.near(F.silu(h)))), 1)
+
+
+def _sharpened(layer: nn.Linear) -> nn.Linear:
+    """Larger weights: networks learn smooth functions first, and the modes of data are finer than their spread."""
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.mul_(SHARPNESS)
+    return layer
 
 
 def _zeroed(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
