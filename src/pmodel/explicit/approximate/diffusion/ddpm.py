@@ -77,9 +77,9 @@ class DDPM(Samples, Bound, GradientTrained):
         eta: Noise of the ``ddim`` sampler, from 0, deterministic, to 1, ancestral.
         variance: Noise of the ``ancestral`` sampler: ``posterior``, or ``beta``, which needs nearly all steps.
         clip: Whether the sampler clips the guess to the range of discrete data.
-        channels: Channels of the network for pictures.
-        layers: Its blocks at each size of the picture, or for points its hidden blocks.
-        width: Units of a hidden layer of the network for points.
+        channels: Of the U-Net for pictures, at half their size where they are large; twice as many below.
+        layers: Its residual blocks at each size, on the way down and up; a network for points has four times as many.
+        width: Features of time and label, and hidden units of a network for points.
         dropout: Of the network, in training.
 
     Raises:
@@ -93,7 +93,7 @@ class DDPM(Samples, Bound, GradientTrained):
     chunk: int = 2**17
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"timesteps": 20, "channels": 8, "layers": 1, "width": 32},
-        "small": {"channels": 16, "layers": 1, "width": 128},
+        "small": {"channels": 32, "layers": 1, "width": 64},
     }
 
     times: Tensor
@@ -113,9 +113,9 @@ class DDPM(Samples, Bound, GradientTrained):
         eta: float = 0.0,
         variance: Variance = "posterior",
         clip: bool = True,
-        channels: int = 32,
-        layers: int = 2,
-        width: int = 256,
+        channels: int = 64,
+        layers: int = 1,
+        width: int = 128,
         dropout: float = 0.0,
     ) -> None:
         super().__init__(domain, given)
@@ -142,8 +142,12 @@ class DDPM(Samples, Bound, GradientTrained):
         return cls(domain, given, **cls.sizes["tiny"])
 
     def recipe(self) -> Recipe:
-        """Adam and a moving average, whose last weights are kept: one draw of the bound is too noisy to choose by."""
-        return Recipe(batch=128, rate=1e-3, ema=0.999, clip=1.0, select="last")
+        """AdamW and a moving average, whose last weights are kept: one draw of the bound is too noisy to choose by.
+
+        Small batches: on a processor a step costs what its data cost, and a picture has many pixels to learn from.
+        """
+        batch = 32 if self.domain.image else 128
+        return Recipe(batch=batch, rate=2e-3, betas=(0.9, 0.99), ema=0.999, clip=1.0, select="last")
 
     @property
     def levels(self) -> Levels:
