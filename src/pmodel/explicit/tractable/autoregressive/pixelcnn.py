@@ -71,7 +71,7 @@ class PixelCNN(Samples, Density, Completes, GradientTrained):
     chunk: int = 2**17
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"channels": 8, "layers": 2, "kernel": 3, "width": 16, "mixtures": 4},
-        "small": {"channels": 16, "layers": 3, "width": 32},
+        "small": {"channels": 16, "layers": 4, "width": 32},
     }
 
     def __init__(
@@ -80,7 +80,7 @@ class PixelCNN(Samples, Density, Completes, GradientTrained):
         given: Domain | None = None,
         *,
         channels: int = 32,
-        layers: int = 5,
+        layers: int = 7,
         kernel: int = 5,
         width: int = 64,
         output: OutputName = "auto",
