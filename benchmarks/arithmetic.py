@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import copy
 import json
-import platform
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from machine import machine
 
 import pmodel
 from pmodel.train import Plan, plan
@@ -89,7 +89,7 @@ def main() -> None:
     result = {
         "rows": rows,
         "protocol": f"{ROUNDS} interleaved rounds of about {SECONDS} s a side, medians; batches of the models' own recipes",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": machine(),
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
 

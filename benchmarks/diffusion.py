@@ -26,7 +26,6 @@ What was chosen for diffusers, by measurement on one core with AVX-512 and AMX:
 from __future__ import annotations
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import machine
 from torch import Tensor, nn
 
 import pmodel
@@ -192,7 +192,7 @@ def report(sides: dict[str, Any], curves: dict[str, list[tuple[float, int, float
         "rate": {"diffusers": Diffusers.RATE, "pmodel": ours.plan.recipe.rate},
         "curves": {"columns": ["seconds", "images", "loss"], **curves},
         "protocol": f"alternating blocks of {BLOCK:.0f} s of training; seed 0; {HELD_OUT} validation images, averaged weights",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": machine(),
     }
 
 

@@ -10,11 +10,10 @@ numbers are kept in ``results/families.json``, the first samples in ``docs/mnist
 from __future__ import annotations
 
 import json
-import platform
 from pathlib import Path
 from typing import Any
 
-import torch
+from machine import machine
 
 import pmodel
 from pmodel.storage import read_json
@@ -51,7 +50,7 @@ def main() -> None:
     result = {
         "models": found,
         "protocol": f"default options, budget {BUDGET:.0f} s, seed 0, {N} samples, {N} test images scored",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": machine(),
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))

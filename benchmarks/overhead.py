@@ -13,7 +13,6 @@ and pictures are work that a user asks for; they are left out by taking medians 
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import machine
 
 import pmodel
 from pmodel.learning import Phase
@@ -124,7 +124,7 @@ def main() -> None:
         "loop": {name: loop(options) for name, options in NETWORKS.items()},
         "log": log(),
         "protocol": f"VAE, dense, on mnist-binary, batches of 128, {STEPS} steps, float32; log: {ROUNDS} interleaved rounds",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": machine(),
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))

@@ -10,12 +10,12 @@ features of one pixel are used. The ratio is the median over rounds; how many pi
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import torch
+from machine import machine
 from torch import Tensor
 
 from pmodel.domain import Discrete
@@ -67,7 +67,7 @@ def main() -> None:
         "equal_pictures": f"{agree} of {ROUNDS * IMAGES}",
         "parameters": model.size,
         "protocol": f"{ROUNDS} interleaved rounds of {IMAGES} pictures, medians",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": machine(),
     }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")

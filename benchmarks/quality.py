@@ -4,20 +4,20 @@
 
 Every model has its default options and recipe, and five minutes; the diffusion model has fifteen. ``mnist-binary`` is
 binarised once, and its test images are scored: exactly under the PixelCNN, all 10 000; by the importance-weighted bound with
-100 draws each under the VAE, and with 1 000 draws for 1 000 of them, drawn at random. The judge of samples is a classifier that was trained on the whole labelled data set; a sample is clear if the judge is at least 90 % sure of some
-class.
+100 draws each under the VAE, and with 1 000 draws for 1 000 of them, drawn at random. The judge of samples is a classifier
+that was trained on the whole labelled data set; a sample is clear if the judge is at least 90 % sure of some class.
 """
 
 from __future__ import annotations
 
 import json
-import platform
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from machine import machine
 
 import pmodel
 from pmodel.metrics.measure import choose
@@ -90,7 +90,7 @@ def main() -> None:
         result = {
             **TASKS[task](),
             "protocol": f"default options, seed {SEED}",
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            "machine": machine(),
         }
         (RESULTS / f"{task}.json").write_text(json.dumps(result, indent=2) + "\n")
         print(task, json.dumps(result, indent=2))

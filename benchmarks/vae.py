@@ -15,7 +15,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import platform
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import machine
 from torch import Tensor, nn
 
 import pmodel
@@ -158,7 +158,7 @@ def main() -> None:
         "images_seen_by_each": IMAGES * (ROUNDS + 1),
         "arithmetic": sides["pmodel"].arithmetic,  # type: ignore[union-attr]
         "protocol": f"{ROUNDS} interleaved rounds of {IMAGES} images, medians; seed 0",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": machine(),
     }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
