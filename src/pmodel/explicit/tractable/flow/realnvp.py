@@ -112,7 +112,7 @@ class RealNVP(Samples, Density, Latent, GradientTrained):
     def recipe(self) -> Recipe:
         """Adam at a high rate, with a moving average: small batches of pictures, large ones of points."""
         if self.domain.image:
-            return Recipe(batch=64, rate=1e-2, clip=500.0, ema=0.998)
+            return Recipe(batch=64, rate=1e-2, clip=500.0, ema=0.998, retry=2)
         return Recipe(batch=512, rate=5e-3, clip=50.0, ema=0.998)
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
