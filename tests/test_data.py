@@ -151,6 +151,21 @@ def test_a_view_of_an_unsplit_set_is_not_split():
     assert view.note == "10 data: train = valid = test = all"
 
 
+def test_labels_are_chosen_once():
+    with pytest.raises(DataError, match=r"abc:0,2 is a view of some labels already[\s\S]*2[\s\S]*choose from abc"):
+        labelled(900).only("0,2").only("2")
+
+
+def test_the_source_of_a_view_loads_it_again():
+    view = load_data("digits", seed=3).only("3,8")
+    assert (view.name, view.source, view.parent) == ("digits:3,8", "digits:3,8", "digits")
+    assert load_data(view.source, **view.options).hash == view.hash
+
+
+def test_data_from_memory_have_no_source_and_nor_have_their_views():
+    assert labelled().only("1").source == ""
+
+
 def test_an_unknown_label_is_answered_with_the_known_ones():
     with pytest.raises(UnknownName, match=r"abc[\s\S]*7[\s\S]*known: 0, 1, 2"):
         labelled().only("0,7")

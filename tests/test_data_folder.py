@@ -71,6 +71,7 @@ def test_a_view_of_a_folder(put):
     data = load_data(f"{root}:dog")
     assert (data.train.x == 9).all()
     assert data.parent == str(root)
+    assert load_data(data.source).hash == data.hash
 
 
 def test_pictures_without_sub_folders_have_no_labels(put):

@@ -156,6 +156,13 @@ def test_the_label_is_no_part_of_a_datum(csv):
     assert len(view.train) < len(data.train)
 
 
+def test_a_label_may_hold_a_colon(csv):
+    rows = "\n".join(f"{1.5 * k},{'09:30' if k % 2 else '17:30'}" for k in range(20))
+    view = load_data(csv(f"price,time\n{rows}\n"), label="time").only("09:30")
+    assert (len(view.train), view.name) == (10, "people.csv:09:30")
+    assert load_data(view.source, **view.options).hash == view.hash
+
+
 def test_columns_by_choice(csv):
     data = load_data(csv(MIXED), columns={"age": "real", "note": "drop"})
     assert [column.kind for column in data.domain.columns] == ["real", "category", "real"]

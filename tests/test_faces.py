@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pmodel.data import FACE, draw_faces, load_data
+from pmodel.data import FACTORS, draw_faces, load_data
 from pmodel.domain import Discrete
 from pmodel.errors import BadInput, DataError, DtypeError, RangeError, ShapeError, UnknownName
 from pmodel.metrics.judge import judge_for
 from pmodel.train.augmentation import augmented
 
-COLUMN = {name: k for k, name in enumerate(FACE)}
-NAMED = [name for name, factor in FACE.items() if factor.values]
-NUMBERS = [name for name in FACE if name not in NAMED]
+COLUMN = {name: k for k, name in enumerate(FACTORS)}
+NAMED = [name for name, factor in FACTORS.items() if factor.values]
+NUMBERS = [name for name in FACTORS if name not in NAMED]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_what_a_face_is(faces):
     assert [len(split) for split in faces.splits.values()] == [10_000, 1_000, 1_000]
     assert faces.train.x.dtype == torch.uint8
     assert faces.train.x.min() >= 0
-    assert faces.factor_names == tuple(FACE)
+    assert faces.factor_names == tuple(FACTORS)
     assert set(faces.factor_values) == set(NAMED)
     assert faces.hash == "5c8ae6b2bf9ef7d3f12eb7c31a420d1fc1d8080d1d352419e3a89368085583c6"
 
@@ -65,7 +65,7 @@ def test_a_picture_is_its_factors_and_even_grain(faces):
 
 @pytest.mark.parametrize("name", NAMED)
 def test_every_value_occurs_as_often_as_it_should(name, faces):
-    factor, column = FACE[name], faces.train.factors[:, COLUMN[name]].long()
+    factor, column = FACTORS[name], faces.train.factors[:, COLUMN[name]].long()
     shares = torch.tensor(factor.shares, dtype=torch.float64)
     assert float(shares.sum()) == pytest.approx(1)
     found = column.bincount(minlength=len(factor.values)) / len(column)
@@ -74,15 +74,25 @@ def test_every_value_occurs_as_often_as_it_should(name, faces):
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_are_uniform(name, faces):
-    factor, column = FACE[name], faces.train.factors[:, COLUMN[name]]
+    factor, column = FACTORS[name], faces.train.factors[:, COLUMN[name]]
     ranks = (column.sort().values - factor.low) / (factor.high - factor.low)
     even = (torch.arange(len(ranks)) + 0.5) / len(ranks)
     assert (ranks - even).abs().max() < 2.2 / math.sqrt(len(ranks))  # Kolmogorov and Smirnov: one in 8000 by chance
 
 
 def test_factors_are_independent(faces):
-    between = torch.corrcoef(faces.train.factors.T) - torch.eye(len(FACE))
+    between = torch.corrcoef(faces.train.factors.T) - torch.eye(len(FACTORS))
     assert between.abs().max() < 5 / math.sqrt(len(faces.train))
+
+
+def test_grain_is_drawn_from_a_generator_or_a_seed_and_else_there_is_none(people):
+    drawn = draw_faces(people, torch.Generator().manual_seed(4))
+    assert torch.equal(drawn, draw_faces(people, generator=torch.Generator().manual_seed(4)))
+    assert torch.equal(draw_faces(people, 4), draw_faces(people, generator=4))
+    assert not torch.equal(draw_faces(people, 4), draw_faces(people, 5))
+    assert torch.equal(draw_faces(people), draw_faces(people, generator=None))
+    with pytest.raises(BadInput, match="-1"):
+        draw_faces(people, -1)
 
 
 def test_a_face_does_not_depend_on_its_company(people):
@@ -136,15 +146,15 @@ REGIONS = {
 @pytest.mark.parametrize("name", REGIONS)
 def test_a_factor_changes_nothing_elsewhere(name, people):
     before, region = draw_faces(people), REGIONS[name](*seen(people))
-    factor = FACE[name]
+    factor = FACTORS[name]
     for value in factor.values or (factor.low, factor.high):
         changed = (draw_faces(people, **{name: value}) != before).any(1)
         assert not (changed & ~region).any()
 
 
-@pytest.mark.parametrize("name", FACE)
+@pytest.mark.parametrize("name", FACTORS)
 def test_every_factor_is_visible(name, people):
-    factor = FACE[name]
+    factor = FACTORS[name]
     ends = (factor.values[0], factor.values[-1]) if factor.values else (factor.low, factor.high)
     held = {"glasses": "yes", "hat": "cap"} if name in ("lens", "frame") else {"hat": "none", "hair": "short"}
     ends = {"hair": ("bald", "long"), "clothes": (0.0, 0.5)}.get(name, ends)
@@ -159,10 +169,10 @@ def test_frames_matter_only_where_there_are_glasses(people):
 
 
 def test_the_face_of_a_mirrored_head_is_the_mirrored_face(people):
-    signs = torch.ones(len(FACE), dtype=torch.float64)
+    signs = torch.ones(len(FACTORS), dtype=torch.float64)
     for name in ("across", "tilt", "gaze", "light"):
         signs[COLUMN[name]] = -1
-        assert FACE[name].low == -FACE[name].high  # as likely one way as the other: flipping is sound
+        assert FACTORS[name].low == -FACTORS[name].high  # as likely one way as the other: flipping is sound
     assert torch.equal(draw_faces(people * signs), draw_faces(people).flip(3))
 
 
@@ -194,7 +204,7 @@ def test_a_view_keeps_labels(view, faces):
 
 def test_a_view_labels_by_another_factor(faces):
     hats = load_data("faces:hat")
-    assert hats.label_names == FACE["hat"].values
+    assert hats.label_names == FACTORS["hat"].values
     assert torch.equal(hats.train.y, faces.train.factors[:, COLUMN["hat"]].long())
     assert torch.equal(hats.train.x, faces.train.x)
     assert (hats.name, hats.source, hats.parent) == ("faces:hat", "faces:hat", "")
@@ -211,11 +221,52 @@ def test_a_view_keeps_values_of_another_factor():
 
 @pytest.mark.parametrize(
     ("view", "complaint"),
-    [("smile", "smile"), ("hat=fez", "(?s)fez.*none, cap, beanie"), ("hut=cap", "hut=cap"), ("hat=", "label")],
+    [
+        ("smile", "(?s)smile.*known: no, yes, glasses, hair"),
+        ("hats", "(?s)label or factor of faces.*hats.*did you mean hat.*known: no, yes, glasses, hair"),
+        ("hat=fez", "(?s)fez.*none, cap, beanie"),
+        ("hut=cap", "hut=cap"),
+        ("hat=", "label"),
+    ],
 )
 def test_views_that_there_are_not(view, complaint):
     with pytest.raises(UnknownName, match=complaint):
         load_data(f"faces:{view}")
+
+
+@pytest.mark.parametrize(
+    ("chain", "source", "parent"),
+    [
+        ([("only", "yes")], "faces:yes", "faces"),
+        ([("only", "1")], "faces:1", "faces"),
+        ([("by", "hat")], "faces:hat", ""),
+        ([("by", "hat"), ("by", "beard")], "faces:beard", ""),
+        ([("by", "hat"), ("only", "cap,top")], "faces:hat=cap,top", "faces:hat"),
+        ([("by", "hat"), ("by", "glasses"), ("only", "yes")], "faces:glasses=yes", "faces:glasses"),
+    ],
+)
+def test_a_view_is_its_source_again(chain, source, parent):
+    data = load_data("faces", seed=2)
+    for verb, choice in chain:
+        data = getattr(data, verb)(choice)
+    again = load_data(data.source, **data.options)
+    assert (data.name, data.source, data.parent) == (source, source, parent)
+    assert (again.name, again.source, again.parent) == (source, source, parent)
+    assert again.hash == data.hash
+    assert again.label_names == data.label_names
+
+
+@pytest.mark.parametrize(
+    ("view", "factor", "hint"),
+    [
+        ("yes", "hat", "faces:hat=top"),
+        ("hat=cap,top", "beard", "faces:beard=full"),
+        ("hat=cap", "hat", "faces:hat=top"),
+    ],
+)
+def test_some_labels_are_not_labelled_anew(view, factor, hint):
+    with pytest.raises(DataError, match=f"(?s){view}.*{factor}.*label first, then choose: {hint}$"):
+        load_data(f"faces:{view}").by(factor)
 
 
 def test_numbers_are_no_labels(faces):
@@ -226,8 +277,8 @@ def test_numbers_are_no_labels(faces):
 
 
 def test_data_without_factors_have_no_labels_of_them(faces):
-    with pytest.raises(DataError, match="no factors"):
-        load_data("digits").train.labelled(0)
+    with pytest.raises(DataError, match=r"(?s)no factors.*column 3.*faces"):
+        load_data("digits").train.labelled(3)
 
 
 # ---------------------------------------------------------------- what cannot be drawn
@@ -242,7 +293,12 @@ def test_data_without_factors_have_no_labels_of_them(faces):
         ({"hat": 1.5}, RangeError, "hat"),
         ({"smile": 1.5}, RangeError, "smile of a face is a number from -0.6 to 1"),
         ({"smile": math.nan}, RangeError, "nan"),
-        ({"smile": "broad"}, BadInput, "broad"),
+        ({"smile": "broad"}, DtypeError, r"(?s)a number from -0.6 to 1.*'broad'"),
+        ({"smile": None}, DtypeError, "None"),
+        ({"smile": True}, DtypeError, "True"),
+        ({"smile": [0.5]}, DtypeError, r"\[0.5\]"),
+        ({"hat": None}, DtypeError, "(?s)none, cap, beanie, top.*None"),
+        ({"hat": False}, DtypeError, "False"),
     ],
 )
 def test_what_no_face_has(changes, error, complaint, people):

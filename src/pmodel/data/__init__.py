@@ -14,7 +14,7 @@ from .dataset import Split as Split
 from .density import KnownDensity as KnownDensity
 from .drawn import draw_tins as draw_tins
 from .drawn import measure_tins as measure_tins
-from .faces import FACE as FACE
+from .faces import FACTORS as FACTORS
 from .faces import Factor as Factor
 from .faces import draw_faces as draw_faces
 from .loading import FILES as FILES

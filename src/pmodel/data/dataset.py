@@ -51,6 +51,7 @@ class Dataset:
         options: The options that ``load_data`` was given: ``load_data(source, **options)`` is this data set again.
         factor_names: The names of the columns of ``Split.factors``.
         factor_values: The names of a factor's values, which its column holds the positions of; other factors are numbers.
+        factor: The factor that ``by`` took the labels from, or nothing where they are the data's own.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Dataset:
     options: Mapping[str, Any] = field(default_factory=dict)
     factor_names: tuple[str, ...] = ()
     factor_values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    factor: str = ""
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -107,19 +109,25 @@ class Dataset:
     def only(self, labels: str) -> Dataset:
         """The view that keeps some labels, written as ``"3"`` or ``"3,8"``: names, or numbers from 0.
 
-        Splits stay what they are in the whole set, unless that leaves at most ``SMALL`` data or an empty split.
+        Splits stay what they are in the whole set, unless that leaves at most ``SMALL`` data or an empty split. The view is
+        ``mnist:3,8`` to ``load_data``, or ``faces:hat=cap,top`` where a factor was chosen to label by.
 
         Raises:
-            DataError: if the data have no labels.
+            DataError: if the data have no labels, or are a view of some of them already.
             UnknownName: if a label does not exist; the message lists those that do.
         """
+        if self.parent:
+            raise DataError(
+                f"{self.name} is a view of some labels already.", got=labels, hint=f"choose from {self.parent}"
+            )
         if self.given is None:
             raise DataError(f"{self.name} has no labels to choose from.", got=f"{self.name}:{labels}")
-        chosen = self._resolve(labels)
+        chosen, mark = self._resolve(labels), "=" if self.factor else ":"
         (train, valid, test), note = self._kept(chosen)
         return replace(
             self,
-            name=f"{self.name}:{labels}",
+            name=f"{self.name}{mark}{labels}",
+            source=self.source and f"{self.source}{mark}{labels}",
             train=train,
             valid=valid,
             test=test,
@@ -127,7 +135,7 @@ class Dataset:
             label_names=tuple(self.label_names[k] for k in chosen),
             note=note,
             truth=None,
-            parent=self.parent or self.source or self.name,
+            parent=self.source or self.name,
         )
 
     def by(self, factor: str) -> Dataset:
@@ -135,16 +143,29 @@ class Dataset:
 
         Raises:
             UnknownName: if there is no such factor; the message lists those that there are.
+            DataError: if the data are a view of some labels: a judge of the new ones would be one of the whole's.
         """
         if factor not in self.factor_values:
             raise unknown(f"factor with names in {self.name}", factor, self.factor_values)
+        before = f":{self.factor}" if self.factor else ""
+        if self.parent:
+            whole, value = self.parent.removesuffix(before), self.factor_values[factor][-1]
+            hint = f"label first, then choose: {whole}:{factor}={value}"
+            raise DataError(f"{self.name} is a view of some labels already.", got=factor, hint=hint)
+        name, source = (text.removesuffix(before) for text in (self.name, self.source))
         column, values = self.factor_names.index(factor), self.factor_values[factor]
         train, valid, test = (split.labelled(column) for split in self.splits.values())
         valid, test = (train, train) if self.train is self.test else (valid, test)
-        whole = f"{self.source or self.name}:{factor}"
-        given = Discrete((), len(values))
         return replace(
-            self, name=whole, source=whole, train=train, valid=valid, test=test, given=given, label_names=values
+            self,
+            name=f"{name}:{factor}",
+            source=source and f"{source}:{factor}",
+            train=train,
+            valid=valid,
+            test=test,
+            given=Discrete((), len(values)),
+            label_names=values,
+            factor=factor,
         )
 
     def _kept(self, chosen: Sequence[int]) -> tuple[tuple[Split, Split, Split], str]:

@@ -8,24 +8,27 @@ given its factors, which is no more than that of the picture.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, final
+from numbers import Real
+from typing import final
 
 import torch
 from torch import Generator, Tensor
 
 from ..domain import Discrete
-from ..errors import BadInput, DtypeError, RangeError, ShapeError, unknown
-from ..randomness import generator
+from ..errors import DtypeError, RangeError, ShapeError, unknown
+from ..randomness import Seed, as_generator, generator
 from .dataset import Dataset, Split, assemble
-from .portrait import EYES, HAIR, SCENES, SIDE, STYLES, portrait
+from .portrait import BEARDS, EYES, GLASSES, HAIR, HATS, SCENES, SIDE, STYLES, portrait
 
-__all__ = ["FACE", "SIZES", "Factor", "draw_faces", "load_faces"]
+__all__ = ["FACTORS", "IMAGE", "SIZES", "Factor", "draw_faces", "load_faces"]
 
 SIZES = (10_000, 1_000, 1_000)
 """How many faces are drawn for training, validation and test."""
+
+IMAGE = (3, SIDE, SIDE)
 
 GRAIN = 2
 """The most levels by which an entry differs from the drawing."""
@@ -52,7 +55,7 @@ class Factor:
     high: float = 1.0
 
     @property
-    def range(self) -> str:
+    def words(self) -> str:
         """Its numbers, in words."""
         if self.values:
             return f"a whole number from 0 to {len(self.values) - 1}"
@@ -73,20 +76,17 @@ class Factor:
         return (x >= self.low) & (x <= self.high)
 
 
-def _named(**shares: float) -> Factor:
-    return Factor(tuple(shares), tuple(shares.values()))
+def _even(values: Iterable[str]) -> Factor:
+    names = tuple(values)
+    return Factor(names, (1 / len(names),) * len(names))
 
 
-def _even(values: Mapping[str, Any] | Sequence[str]) -> Factor:
-    return Factor(tuple(values), (1 / len(values),) * len(values))
-
-
-FACE: Mapping[str, Factor] = {
-    "glasses": _named(no=0.6, yes=0.4),
+FACTORS: Mapping[str, Factor] = {
+    "glasses": Factor(tuple(GLASSES), (0.6, 0.4)),
     "hair": _even(STYLES),
     "hair_colour": _even(HAIR),
-    "beard": _named(none=0.6, moustache=0.2, full=0.2),
-    "hat": _named(none=0.55, cap=0.15, beanie=0.15, top=0.15),
+    "beard": Factor(tuple(BEARDS), (0.6, 0.2, 0.2)),
+    "hat": Factor(tuple(HATS), (0.55, 0.15, 0.15, 0.15)),
     "eye_colour": _even(EYES),
     "background": _even(SCENES),
     "skin": Factor(),  # from light to dark
@@ -109,12 +109,12 @@ FACE: Mapping[str, Factor] = {
 """The factors in the order of the columns of ``Split.factors``."""
 
 
-def draw_faces(factors: Tensor, grain: Generator | None = None, **changes: str | float) -> Tensor:
+def draw_faces(factors: Tensor, generator: Seed = None, **changes: str | float) -> Tensor:
     """Faces of these factors.
 
     Args:
-        factors: float64 ``(N, 23)``, columns as in ``FACE``: for example ``data.test.factors[:8]``.
-        grain: If given, what the grain of the pictures is drawn from.
+        factors: float64 ``(N, 23)``, columns as in ``FACTORS``: for example ``data.test.factors[:8]``.
+        generator: What the grain of the pictures is drawn from, or its seed. None is no grain.
         changes: Factors that are to be otherwise in all of them, such as ``hat="cap"`` or ``smile=1.0``.
 
     Returns:
@@ -123,63 +123,66 @@ def draw_faces(factors: Tensor, grain: Generator | None = None, **changes: str |
     Raises:
         ShapeError: if there is not a column for each factor.
         UnknownName: if there is no such factor to change, or no such value.
-        BadInput: if a number is wanted and a word came.
+        DtypeError: if the factors are no tensor, or a change is neither a number nor, where values have names, a name.
         RangeError: if a number lies outside its factor; the message says which.
+        BadInput: if the generator is none, and no seed.
     """
     if not isinstance(factors, Tensor):
         raise DtypeError("The factors of faces are a tensor.", got=type(factors).__name__)
-    if factors.ndim != 2 or factors.shape[1] != len(FACE):
-        raise ShapeError(f"Faces have {len(FACE)} factors.", got=tuple(factors.shape), hint=f"pass (N, {len(FACE)})")
+    wanted = len(FACTORS)
+    if factors.ndim != 2 or factors.shape[1] != wanted:
+        raise ShapeError(f"Faces have {wanted} factors.", got=tuple(factors.shape), hint=f"pass (N, {wanted})")
     table = factors.detach().double().clone()
     for name, value in changes.items():
         column = _column(name)
         table[:, column] = _number(name, value)
     _require_values(table)
-    drawn = [portrait(dict(zip(FACE, part.T, strict=True))) for part in torch.split(table, CHUNK)]
-    pixels = torch.cat(drawn) if drawn else torch.zeros(0, 3, SIDE, SIDE, dtype=torch.uint8)
-    return pixels if grain is None else _grained(pixels, grain)
+    drawn = [portrait(dict(zip(FACTORS, part.T, strict=True))) for part in torch.split(table, CHUNK)]
+    pixels = torch.cat(drawn) if drawn else torch.zeros(0, *IMAGE, dtype=torch.uint8)
+    return pixels if generator is None else _grained(pixels, as_generator(generator))
 
 
 def _column(name: str) -> int:
-    if name not in FACE:
-        raise unknown("factor of faces", name, FACE)
-    return list(FACE).index(name)
+    if name not in FACTORS:
+        raise unknown("factor of faces", name, FACTORS)
+    return list(FACTORS).index(name)
 
 
 def _number(name: str, value: str | float) -> float:
-    if not isinstance(value, str):
-        return float(value)
-    factor = FACE[name]
-    if not factor.values:
-        raise BadInput(f"The factor {name} of a face is {factor.range}.", got=value)
-    if value not in factor.values:
-        raise unknown(f"value of {name}", value, factor.values)
-    return float(factor.values.index(value))
+    factor = FACTORS[name]
+    if isinstance(value, str) and factor.values:
+        if value not in factor.values:
+            raise unknown(f"value of {name}", value, factor.values)
+        return float(factor.values.index(value))
+    if isinstance(value, bool) or not isinstance(value, Real):
+        names = f"; or one of {', '.join(factor.values)}" if factor.values else ""
+        raise DtypeError(f"The factor {name} of a face is {factor.words}{names}.", got=repr(value))
+    return float(value)
 
 
 def _require_values(table: Tensor) -> None:
-    for column, (name, factor) in zip(table.T, FACE.items(), strict=True):
+    for column, (name, factor) in zip(table.T, FACTORS.items(), strict=True):
         right = factor.holds(column)
         if not bool(right.all()):
-            raise RangeError(f"The factor {name} of a face is {factor.range}.", got=float(column[~right][0]))
+            raise RangeError(f"The factor {name} of a face is {factor.words}.", got=float(column[~right][0]))
 
 
-def _grained(pixels: Tensor, grain: Generator) -> Tensor:
-    noise = torch.randint(-GRAIN, GRAIN + 1, pixels.shape, generator=grain, dtype=torch.int16)
+def _grained(pixels: Tensor, generator: Generator) -> Tensor:
+    noise = torch.randint(-GRAIN, GRAIN + 1, pixels.shape, generator=generator, dtype=torch.int16)
     return (pixels + noise).to(torch.uint8)
 
 
 def load_faces(seed: int) -> Dataset:
     """Faces of random factors, which are in ``Split.factors``; labelled by whether they wear glasses."""
     parts = [split.take(torch.arange(len(split))) for split in _splits(seed)]  # copies
-    values = {name: factor.values for name, factor in FACE.items() if factor.values}
+    values = {name: factor.values for name, factor in FACTORS.items() if factor.values}
     return assemble(
         "faces",
-        Discrete((3, SIDE, SIDE), 256),
+        Discrete(IMAGE, 256),
         parts,
         label_names=values["glasses"],
         note="drawn from factors; grain of 2 levels: no model needs less than 2.32 bits an entry",
-        factor_names=tuple(FACE),
+        factor_names=tuple(FACTORS),
         factor_values=values,
     )
 
@@ -191,6 +194,7 @@ def _splits(seed: int) -> tuple[Split, ...]:
 
 
 def _drawn(n: int, seed: int, split: int) -> Split:
-    factors = torch.stack([factor.draw(n, generator(seed, "faces", split, name)) for name, factor in FACE.items()], 1)
+    columns = [factor.draw(n, generator(seed, "faces", split, name)) for name, factor in FACTORS.items()]
+    factors = torch.stack(columns, 1)
     x = draw_faces(factors, generator(seed, "faces", split, "grain"))
     return Split(x, factors[:, 0].long(), factors)

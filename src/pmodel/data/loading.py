@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput, DataError, unknown
+from ..errors import BadInput, DataError, UnknownName, unknown
 from .arrays import load_idx, load_npy, load_npz
 from .columns import Kind
 from .dataset import Dataset
@@ -91,45 +91,57 @@ def load_data(
     data = _loaded(whole, seed, options)
     used = options | ({"seed": seed} if seed else {})
     data = replace(data, source=whole, options=used)
-    return data if view is None else replace(_viewed(data, view), source=str(source))
+    return data if view is None else _viewed(data, view)
 
 
 def _viewed(data: Dataset, view: str) -> Dataset:
     """Labelled by a factor (``hat``), then perhaps only some of its values (``hat=cap,top``); or only some labels (``3,8``)."""
     factor, equals, values = view.partition("=")
-    if factor not in data.factor_values:
+    if factor in data.factor_values:
+        labelled = data.by(factor)
+        return labelled.only(values) if equals else labelled
+    try:
         return data.only(view)
-    labelled = data.by(factor)
-    return replace(labelled.only(values), name=f"{labelled.name}={values}") if equals else labelled
+    except UnknownName as error:
+        if not data.factor_values:
+            raise
+        known = [*data.label_names, *data.factor_values]
+        raise unknown(f"label or factor of {data.name}", view, known) from error
 
 
 def _located(source: str) -> tuple[str, str | None]:
-    """The data set and the labels of a view. A path may hold colons of its own."""
+    """The data set and the labels of a view. A path may hold colons of its own, and so may a label."""
     name, colon, view = source.partition(":")
     if name in NAMED:
         return name, view if colon else None
-    if not Path(source).exists():
-        path, colon, view = source.rpartition(":")
-        if colon and Path(path).exists():
-            return path, view
-    return source, None
+    path = source
+    while path and not Path(path).exists():
+        path = path.rpartition(":")[0]
+    return (path, source[len(path) + 1 :]) if path and path != source else (source, None)
 
 
 def _loaded(source: str, seed: int, options: Mapping[str, Any]) -> Dataset:
-    if source in NAMED:
-        if options:
-            raise BadInput(f"{source} has no options of its own.", got=", ".join(options))
-        return NAMED[source].load(seed)
+    load = _named if source in NAMED else _read
+    try:
+        return load(source, seed, options)
+    except OSError as error:
+        raise DataError(f"{source} cannot be read.", got=f"{type(error).__name__}: {error}") from error
+
+
+def _named(source: str, seed: int, options: Mapping[str, Any]) -> Dataset:
+    if options:
+        raise BadInput(f"{source} has no options of its own.", got=", ".join(options))
+    return NAMED[source].load(seed)
+
+
+def _read(source: str, seed: int, options: Mapping[str, Any]) -> Dataset:
     path = Path(source)
     loader = _loader(source, path)
     takes = inspect.signature(loader).parameters
     for option, value in options.items():
         if option not in takes:
             raise BadInput(f"The option {option} means nothing for {source}.", got=f"{option}={value!r}")
-    try:
-        return loader(path, seed=seed, **options)
-    except OSError as error:
-        raise DataError(f"{source} cannot be read.", got=f"{type(error).__name__}: {error}") from error
+    return loader(path, seed=seed, **options)
 
 
 def _loader(source: str, path: Path) -> Callable[..., Dataset]:

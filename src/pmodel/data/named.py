@@ -9,12 +9,10 @@ import torch
 
 from ..domain import Discrete, Domain, Real
 from ..errors import DataError
-from . import cifar10
+from . import cifar10, faces
 from .binarised import larochelle_files, load_binary, load_larochelle
 from .dataset import Dataset, Split, assemble
 from .drawn import SIDE, load_tins
-from .faces import SIZES as FACES
-from .faces import load_faces
 from .mnist import IMAGE, available, load_mnist
 from .toy import SIZES, TOYS, load_toy
 
@@ -126,10 +124,15 @@ def _rows() -> tuple[Named, ...]:
         Named("heights", "height and weight of twelve people", Real((2,)), (12, 12, 12), load_heights),
         Named("tins", "drawn biscuit tins", Discrete((1, SIDE, SIDE), 256), (4000, 500, 500), load_tins),
     )
-    colour = Discrete(cifar10.IMAGE, 256)
-    faces = Named("faces", "drawn faces of 23 factors; faces:hat is labelled by another one", colour, FACES, load_faces)
+    portraits = Named(
+        "faces",
+        "drawn faces of 23 factors; faces:hat is labelled by another one",
+        Discrete(faces.IMAGE, 256),
+        faces.SIZES,
+        faces.load_faces,
+    )
     toys = (Named(name, f"{toy.line}; density known", Real((2,)), SIZES, _drawer(name)) for name, toy in TOYS.items())
-    return (*real, faces, *notes, *toys)
+    return (*real, portraits, *notes, *toys)
 
 
 def _drawer(name: str) -> Callable[[int], Dataset]:

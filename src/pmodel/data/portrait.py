@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .painting import box, capsule, ellipse, mixed, painted
 
-__all__ = ["BEARDS", "EYES", "HAIR", "HATS", "SCENES", "SIDE", "STYLES", "portrait"]
+__all__ = ["BEARDS", "EYES", "GLASSES", "HAIR", "HATS", "SCENES", "SIDE", "STYLES", "portrait"]
 
 SIDE = 32
 """Pixels along each side of a picture."""

@@ -54,9 +54,14 @@ class Split:
         return Split(torch.cat([in_memory(split.x) for split in splits]), *beside)
 
     def labelled(self, column: int) -> Split:
-        """The same data with a column of the factors as labels."""
+        """The same data with a column of the factors as labels.
+
+        Raises:
+            DataError: if their factors are not known.
+        """
         if self.factors is None:
-            raise DataError("The data have no factors to be labelled by.")
+            hint = "drawn data such as faces have factors; others keep the labels that they came with"
+            raise DataError("The data have no factors to be labelled by.", got=f"column {column}", hint=hint)
         return replace(self, y=self.factors[:, column].long())
 
     def _beside(self, index: Tensor) -> tuple[Tensor | None, ...]:
