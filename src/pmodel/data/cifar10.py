@@ -11,7 +11,7 @@ Source:
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -59,22 +59,48 @@ def load_cifar10() -> Dataset:
         DataError: if it is neither on this machine nor to be had, or is not what it should be.
     """
     folder = _unpacked()
-    if folder is None:
-        archive = _archive() or fetched(ARCHIVE, FOLDER)
-        _require_hash(archive)
-        parts = _packed_rows(archive)
-    else:
-        parts = _file_rows(folder)
-    whole = np.empty((len(FILES), ROWS, WIDTH), np.uint8)
-    for name, rows in parts:
-        whole[FILES.index(name)] = rows
-    train, test = _split(whole[:-1]), _split(whole[-1:])
+    files = _packed_rows(_checked_archive()) if folder is None else _file_rows(folder)
+    train, test = _read(files)
     return assemble("cifar10", Discrete(IMAGE, 256), (*hold_out(train, VALID), test), label_names=LABELS)
 
 
 def available() -> bool:
     """Whether the files, or the archive, are on this machine."""
     return _unpacked() is not None or _archive() is not None
+
+
+def _read(files: Iterable[tuple[str, NDArray[np.uint8]]]) -> tuple[Split, Split]:
+    """The official parts, each file put into its place as it comes: in memory there is one file more than the images."""
+    parts = _Part(len(FILES) - 1), _Part(1)
+    for name, rows in files:
+        part, place = divmod(FILES.index(name), len(FILES) - 1)
+        parts[part].put(place, rows)
+    return parts[0].split(), parts[1].split()
+
+
+class _Part:
+    """The images and labels of several files."""
+
+    def __init__(self, files: int) -> None:
+        self.x = np.empty((files * ROWS, *IMAGE), np.uint8)
+        self.y = np.empty(files * ROWS, np.int64)
+
+    def put(self, place: int, rows: NDArray[np.uint8]) -> None:
+        """The content of the file that has this place among them."""
+        here = slice(place * ROWS, (place + 1) * ROWS)
+        self.x[here], self.y[here] = rows[:, 1:].reshape(-1, *IMAGE), rows[:, 0]
+
+    def split(self) -> Split:
+        """All of them, in order.
+
+        Raises:
+            DataError: if a class has more images than another.
+        """
+        counts, share = np.bincount(self.y, minlength=len(LABELS)), len(self.y) // len(LABELS)
+        if (counts != share).any():
+            wanted = f"{share} of each class in {len(self.y)} images"
+            raise DataError(f"{FOLDER} should hold {wanted}.", got=counts.tolist(), hint="fetch it anew")
+        return Split(torch.from_numpy(self.x), torch.from_numpy(self.y))
 
 
 def _archive() -> Path | None:
@@ -84,15 +110,39 @@ def _archive() -> Path | None:
 
 def _unpacked() -> Path | None:
     """The first folder that has all six files."""
-    folders = (folder for root in roots() for folder in (root / FOLDER, root / FOLDER / INNER))
-    return next((folder for folder in folders if all((folder / name).is_file() for name in FILES)), None)
+    return next((folder for folder, missing in _folders() if not missing), None)
+
+
+def _folders() -> Iterator[tuple[Path, list[str]]]:
+    """Where unpacked files may be, and which of them are not there."""
+    for folder in (folder for root in roots() for folder in (root / FOLDER, root / FOLDER / INNER)):
+        yield folder, [name for name in FILES if not (folder / name).is_file()]
+
+
+def _checked_archive() -> Path:
+    """The archive on this machine, else the one that is fetched, which is checked before it gets its name."""
+    archive = _archive()
+    if archive is None:
+        _require_no_remains()
+        return fetched(ARCHIVE, FOLDER)
+    _require_hash(archive)
+    return archive
+
+
+def _require_no_remains() -> None:
+    """Refuse to fetch beside a folder that has some of the files: to add the others may be all that is wanted."""
+    for folder, missing in _folders():
+        if len(missing) < len(FILES):
+            hint = "add them; or remove the others, and all are fetched"
+            raise DataError(f"{folder} lacks files of {FOLDER}.", got=f"no {', '.join(missing)}", hint=hint)
 
 
 def _require_hash(archive: Path) -> None:
-    digest = sha256_of(archive, ARCHIVE.size, as_it_is=True)
+    size = archive.stat().st_size
+    digest = "" if size > ARCHIVE.size else sha256_of(archive, as_it_is=True)
     if digest != ARCHIVE.sha256:
-        got, hint = f"SHA-256 {digest}, not {ARCHIVE.sha256}", "delete it, and it is fetched anew"
-        raise DataError(f"{archive} is not the file it should be.", got=got, hint=hint)
+        got = f"SHA-256 {digest}, not {ARCHIVE.sha256}" if digest else f"{size} bytes, not {ARCHIVE.size}"
+        raise DataError(f"{archive} is not the file it should be.", got=got, hint="delete it, and it is fetched anew")
 
 
 def _file_rows(folder: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -131,15 +181,3 @@ def _rows(content: bytes, path: Path) -> NDArray[np.uint8]:
     if rows[:, 0].max() >= len(LABELS):
         raise DataError(f"{path} should hold labels from 0 to 9.", got=int(rows[:, 0].max()), hint="fetch it anew")
     return rows
-
-
-def _split(files: NDArray[np.uint8]) -> Split:
-    rows = files.reshape(-1, files.shape[2])
-    counts = np.bincount(rows[:, 0], minlength=len(LABELS))
-    if (counts != len(rows) // len(LABELS)).any():
-        wanted = f"{len(rows) // len(LABELS)} of each class"
-        raise DataError(
-            f"{FOLDER} should hold {wanted} in {len(rows)} images.", got=counts.tolist(), hint="fetch it anew"
-        )
-    x = torch.from_numpy(np.ascontiguousarray(rows[:, 1:])).reshape(-1, *IMAGE)
-    return Split(x, torch.from_numpy(rows[:, 0].astype(np.int64)))
