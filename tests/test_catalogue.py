@@ -18,6 +18,7 @@ from pmodel.domain import Discrete, Real, Table
 from pmodel.errors import NotSupported, UnknownName
 from pmodel.model import Model
 from pmodel.testing import conformance
+from pmodel.train import fit
 
 rows = pytest.mark.parametrize("row", MODELS, ids=lambda row: row.name)
 
@@ -53,6 +54,11 @@ def test_verbs_and_kind_are_the_class_s(row):
     model = cls.tiny(domain)
     assert set(model.capabilities) == set(row.capabilities)
     assert (model.kind if model.can("score") else "none") == row.density
+
+
+@rows
+def test_no_option_is_a_word_of_fit(row):
+    assert not options_of(row.load()).keys() & (inspect.signature(fit).parameters.keys() - {"options"})
 
 
 @rows

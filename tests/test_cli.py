@@ -424,9 +424,9 @@ class TestSample:
 
     def test_a_sampler_without_steps_says_so(self, call):
         code, _, err = call("sample RUNS/image -n 2 --steps 5 --out s.npz")
-        assert (code, "without 'steps'" in err) == (1, True)
+        assert (code, "in one way only" in err) == (1, True)
         code, _, err = call("sample RUNS/image -n 2 --steps 5 --set steps=4 --out s.npz")
-        assert (code, "each once" in err) == (2, True)
+        assert (code, "given twice" in err) == (2, True)
 
     def test_an_array_holds_what_was_sampled(self, call, here, trained):
         call("sample RUNS/image -n 7 --seed 2 --out s.npz")
@@ -446,6 +446,16 @@ class TestSample:
             assert arrays["y"].tolist() == [3] * 6
             expected = pmodel.load(trained / "labelled").sample(6, given=3, generator=1)
             assert np.array_equal(arrays["x"], expected.numpy())
+
+    def test_a_label_can_be_named(self, call, here):
+        (here / "table.csv").write_text(TABLE)
+        call("fit gaussian --data table.csv --set data.label=colour --set conditional=true --out r")
+        names = json.loads((here / "r/run.json").read_text())["data"]["labels"]
+        call("sample r -n 3 --seed 1 --label red --out named.npz")
+        call(f"sample r -n 3 --seed 1 --label {names.index('red')} --out numbered.npz")
+        assert (here / "named.npz").read_bytes() == (here / "numbered.npz").read_bytes()
+        code, _, err = call("sample r -n 3 --label rod --out other.npz")
+        assert (code, "did you mean red" in err) == (2, True)
 
     def test_rows_have_the_names_of_the_columns_and_categories(self, call, here):
         call("sample RUNS/table -n 20 --out s.csv")

@@ -110,6 +110,55 @@ def test_what_follows_is_ranked(result):
     assert verdicts[0]["outcome"] == "second"
 
 
+KINDS = {
+    "digits": {
+        "gaussian": "lower_bound",
+        "mixture": "exact",
+        "realnvp": "lower_bound",
+        "pixelcnn": "exact",
+        "vae": "lower_bound",
+        "ddpm": "lower_bound",
+        "dcgan": None,
+    },
+    "moons": {"gaussian": "exact", "mixture": "exact", "realnvp": "exact", "vae": "lower_bound", "ddpm": "lower_bound"},
+}
+
+
+@pytest.fixture(scope="module", params=[*KINDS, pytest.param("mnist", marks=pytest.mark.slow)])
+def branches(request, tmp_path_factory):
+    if request.param == "mnist" and "PMODEL_DATA" not in os.environ:
+        pytest.skip("needs MNIST: set PMODEL_DATA")
+    kinds = KINDS["moons" if request.param == "moons" else "digits"]
+    models = list(kinds) if request.param != "mnist" else ["gaussian", "vae", "pixelcnn", "ddpm", "dcgan"]
+    out = tmp_path_factory.mktemp("out")
+    found = compare(models, request.param, out=out, size="tiny", steps=3, n=50, effort=2, judges=out / "judges")
+    return found.report, {name: kinds[name] for name in models}
+
+
+def test_likelihoods_of_all_branches_are_in_one_measure_and_say_what_they_are(branches):
+    report, kinds = branches
+    found = {model["name"]: model["likelihood"] for model in report["models"]}
+    assert {name: written and written["kind"] for name, written in found.items()} == kinds
+    assert len({json.dumps(written["measure"]) for written in found.values() if written}) == 1
+
+
+def test_exact_numbers_are_compared_in_pairs_and_bounds_only_where_it_follows(branches):
+    report, kinds = branches
+    values = {model["name"]: model["likelihood"]["value"] for model in report["models"] if model["likelihood"]}
+    order = {(v["first"], v["second"]): v for v in report["order"]["likelihood"]}
+    assert len(order) == math.comb(len(values), 2)
+    for (first, second), verdict in order.items():
+        exact = [kinds[name] == "exact" for name in (first, second)]
+        if all(exact):
+            assert verdict["interval"][0] < verdict["difference"] < verdict["interval"][1]
+        elif not any(exact):
+            assert verdict["outcome"] == "undecided"
+        elif verdict["outcome"] != "undecided":  # only a bound can be above an exact number, never below it
+            above = first if verdict["outcome"] == "first" else second
+            assert kinds[above] == "lower_bound"
+            assert values[above] == max(values[first], values[second])
+
+
 def test_a_model_that_fails_is_a_row_that_says_why(result):
     row = result[0].report["models"][3]
     assert row["run"] is None

@@ -9,7 +9,7 @@ from torch import nn
 
 from pmodel.construction import make
 from pmodel.domain import Discrete, Real
-from pmodel.errors import BadInput, NotSupported, RangeError
+from pmodel.errors import BadInput, RangeError, UnknownName
 from pmodel.explicit.approximate.diffusion.bound import chain_terms, discretised_normal, end_term, squared_error
 from pmodel.explicit.approximate.diffusion.ddpm import DDPM
 from pmodel.explicit.approximate.diffusion.sampler import posterior_mean
@@ -91,10 +91,10 @@ def exact_bound(model, x):
 def test_bound_is_the_closed_form_on_gaussian_data(schedule, timesteps):
     model = with_oracle(timesteps=timesteps, schedule=schedule)
     x = DATA.mean + torch.tensor([[0.0, 0.0], [1.0, -0.5], [-2.0, 1.0]], dtype=torch.float64)
-    found = model.elbo(x.repeat(2000, 1), effort=4).values.reshape(-1, 3)
+    found = model.elbo(x.repeat(20_000, 1), effort=4).values.reshape(-1, 3)
     error = found.std(0) / len(found) ** 0.5
     assert bool(((found.mean(0) - exact_bound(model, x)).abs() < 5 * error).all())
-    assert float(error.max()) < 0.2
+    assert float(error.max()) < 0.05
 
 
 def test_score_is_the_bound():
@@ -293,8 +293,8 @@ def test_the_label_decides(fresh):
     "settings", [{}, {"eta": 1.0}, {"sampler": "ancestral"}, {"sampler": "ancestral", "variance": "beta"}]
 )
 def test_samples_are_the_gaussian_that_the_network_knows(settings):
-    model = with_oracle(timesteps=1000, steps=200)
-    x = model.sample(20_000, generator=0, **settings)
+    model = with_oracle(timesteps=1000)
+    x = model.sample(20_000, generator=0, steps=200, **settings)
     assert torch.allclose(x.mean(0), MU, atol=0.03)
     assert torch.allclose(torch.cov(x.T), SIGMA, atol=0.03)
 
@@ -345,9 +345,6 @@ def test_a_clipped_guess_stays_in_the_range(rolled):
     [
         ({"timesteps": 0}, "0"),
         ({"timesteps": True}, "True"),
-        ({"timesteps": 10, "steps": 11}, "11"),
-        ({"steps": 0}, "0"),
-        ({"steps": 2.0}, "2.0"),
         ({"eta": -0.1}, "-0.1"),
         ({"eta": math.nan}, "nan"),
         ({"eta": "1"}, "1"),
@@ -370,7 +367,9 @@ def test_bad_options_are_refused(options, got):
     assert refused.value.problem.endswith(".")
 
 
-@pytest.mark.parametrize("settings", [{"steps": 0}, {"steps": 21}, {"eta": 2}, {"sampler": "x"}, {"clip": None}])
+@pytest.mark.parametrize(
+    "settings", [{"steps": 0}, {"steps": 21}, {"steps": 2.0}, {"eta": 2}, {"sampler": "x"}, {"clip": None}]
+)
 def test_bad_settings_of_sampling_are_refused_and_forgotten(settings, fresh):
     model = make("ddpm", Real((2,)), timesteps=20, width=8, layers=1)
     with pytest.raises(BadInput):
@@ -379,7 +378,7 @@ def test_bad_settings_of_sampling_are_refused_and_forgotten(settings, fresh):
 
 
 def test_what_is_not_of_the_sampler_is_no_setting():
-    with pytest.raises(NotSupported, match="steps"):
+    with pytest.raises(UnknownName, match="timesteps"):
         DDPM(DIE, width=8, layers=1).sample(2, timesteps=10)
 
 
@@ -391,4 +390,4 @@ def test_noise_is_not_predicted_where_nothing_but_noise_is_left():
 
 def test_range_errors_are_range_errors():
     with pytest.raises(RangeError, match="timesteps = 20"):
-        DDPM(DIE, timesteps=20, steps=50)
+        DDPM(DIE, timesteps=20, width=8, layers=1).sample(1, steps=50)

@@ -102,14 +102,16 @@ def test_ancestral_is_the_papers_algorithm():
 
 
 def test_noise_of_the_wrong_size_explodes():
-    """On standard normal data the best eps is sigma x_t. The right chain ends at 1; one that adds alpha_t z does not."""
+    """On standard normal data the best guess is alpha x_t. The chain ends at 1; one that adds (1 - beta) z does not."""
     chain = levels("linear", 1000)
+    one, nothing = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
     right = wrong = 1.0
     for t in range(1000, 0, -1):
-        beta = float(chain.betas[t - 1])
-        shrink = (1 - beta) / (1 - beta) ** 0.5  # (1 - beta / sigma * sigma) / sqrt(1 - beta)
-        right = shrink**2 * right + (beta if t > 1 else 0)
-        wrong = shrink**2 * wrong + ((1 - beta) ** 2 if t > 1 else 0)
+        step = chain.step(t)
+        shrink = float(ancestral(step, one, step.alpha_t * one, nothing, variance="beta"))
+        spread = float(ancestral(step, nothing, nothing, one, variance="beta"))
+        right = shrink**2 * right + spread**2
+        wrong = shrink**2 * wrong + (float(1 - step.beta) ** 2 if t > 1 else 0)
     assert right**0.5 == pytest.approx(1, abs=1e-3)
     assert wrong**0.5 == pytest.approx(16.5, abs=0.1)
 

@@ -9,7 +9,7 @@ from pmodel import Column, Discrete, Real, Table, make
 from pmodel.capability import Samples, evaluating
 from pmodel.catalogue import able
 from pmodel.construction import options_of
-from pmodel.errors import BadInput, NotSupported, RangeError, ShapeError
+from pmodel.errors import BadInput, NotSupported, RangeError, ShapeError, UnknownName
 from pmodel.learning import Batch, Phase
 from pmodel.model import Model
 from pmodel.randomness import derive, forked, generator
@@ -249,8 +249,10 @@ def test_settings_of_the_sampler_hold_for_one_call(wrap):
     with pytest.raises(RangeError, match=r"(?s)warmth must be above 0.*-1"):
         model.sample(5, warmth=-1)
     assert torch.equal(model.sample(5, generator=0), plain)
-    with pytest.raises(NotSupported, match=r"(?s)without 'steps'.*warmth"):
-        model.sample(5, steps=3)
+    with pytest.raises(UnknownName, match=r"(?s)warmt.*did you mean warmth"):
+        model.sample(5, warmt=3)
+    with pytest.raises(NotSupported, match=r"(?s)one way only.*steps=3"):
+        wrap(Bell(PLANE)).sample(5, steps=3)
 
 
 def test_a_datum_larger_than_a_chunk_goes_alone(monkeypatch):

@@ -11,6 +11,7 @@ import pmodel.capability.drawing
 import pmodel.capability.scoring
 from pmodel.data import Dataset, Split
 from pmodel.domain import Discrete
+from pmodel.errors import BadInput
 from pmodel.explicit.tractable.mixture import Mixture
 from pmodel.learning import Loss, Phase
 from pmodel.model import Model
@@ -48,6 +49,22 @@ class ForgetsTheDevice(Bell):
     def _sample(self, n, given, generator):
         noise = torch.randn(n, *self.domain.shape, generator=generator, dtype=torch.float64)
         return self.mu + self.std * noise
+
+
+class TakesAnySetting(Bell):
+    adjustable = ("warmth",)
+    warmth = 1.0
+
+
+class KeepsItsSettings(TakesAnySetting):
+    def adjusted(self, **settings):
+        for name, value in settings.items():
+            setattr(self, name, value)
+        return super().adjusted(**settings)
+
+    def _check_sampling(self):
+        if not isinstance(self.warmth, float):
+            raise BadInput("warmth is a number.", got=self.warmth)
 
 
 class SeedIgnored(Bell):
@@ -347,6 +364,8 @@ SUBCLASSED = [
     (HidesItsScore, "verbs_are_what_it_says"),
     (InfinitySwallowed, "tails_vanish"),
     (NoneIsOne, "samples_are_data"),
+    (TakesAnySetting, "settings_hold_for_one_call"),
+    (KeepsItsSettings, "settings_hold_for_one_call"),
     (ForgetsTheDevice, "tensors_name_their_device"),
     (LabelIgnored, "labels_matter_to_the_score"),
     (LabelIgnored, "labels_shape_the_samples"),

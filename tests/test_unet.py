@@ -129,8 +129,7 @@ def test_single_precision_agrees_with_double(shape):
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 @torch.no_grad()
 def test_bfloat16_agrees_with_single_precision(shape, layout):
-    net = network(shape, channels=32, width=32)
-    net.last.weight.normal_(0, 0.1, generator=seeded())
+    net = awake(shape, channels=32, width=32)
     x, t, given = inputs(shape, n=16)
     expected = net(x, t, given)
     if len(shape) == 3:

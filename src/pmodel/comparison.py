@@ -7,6 +7,7 @@ a row that says why.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -29,7 +30,7 @@ __all__ = ["Comparison", "Entry", "Progress", "compare"]
 
 SPECIFICATION = "specification.json"
 """What a run of a comparison was asked to be: it is used again only for the same."""
-TAKEN = ("data", "device", "name", "on_event", "out", "seed", "settings", "steps", "budget", "precision")
+TAKEN = set(inspect.signature(fit).parameters) - {"conditional", "size", "options"}
 """Words of ``fit`` that are the same for all models of a comparison, and so are no options of one."""
 
 

@@ -22,7 +22,7 @@ def device_of(name: str) -> str:
     if name == "auto":
         return "cuda" if available else "cpu"
     if name not in ("cpu", "cuda"):
-        raise BadInput("device is auto, cpu or cuda.", got=name)
+        raise BadInput("device is auto, cpu or cuda.", got=name, hint="CUDA_VISIBLE_DEVICES chooses among GPUs")
     if name == "cuda" and not available:
-        raise BadInput("There is no GPU that PyTorch can use here.", got=name, hint="use --device cpu")
+        raise BadInput("There is no GPU that PyTorch can use here.", got=name, hint="use device cpu, or auto")
     return name

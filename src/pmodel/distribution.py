@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-__all__ = ["Bernoulli", "Categorical", "DiscretisedLogistic", "Distribution", "Normal", "Point", "Transformed", "kl"]
+__all__ = ["Bernoulli", "Categorical", "DiscretisedLogistic", "Distribution", "Normal", "Point", "Transformed", "kl", "summed"]
 
 
 class Distribution(ABC):
@@ -58,7 +58,7 @@ class Normal(Distribution):
     def log_prob(self, x: Tensor) -> Tensor:
         r""":math:`-\tfrac12 ((x-\mu)/\mathrm{std})^2 - \log \mathrm{std} - \tfrac12 \log 2\pi`, summed."""
         mu, std = _wide(self.mu), _wide(self.std)
-        return _summed(-0.5 * ((_wide(x) - mu) / std).square() - std.log() - 0.5 * math.log(2 * math.pi))
+        return summed(-0.5 * ((_wide(x) - mu) / std).square() - std.log() - 0.5 * math.log(2 * math.pi))
 
     def sample(self, generator: Generator) -> Tensor:
         """The pathwise draw mu + std * eps with eps from N(0, 1): differentiable in both."""
@@ -86,7 +86,7 @@ class Bernoulli(Distribution):
     def log_prob(self, x: Tensor) -> Tensor:
         """Exact log-mass of bits."""
         logits = _wide(self.logits)
-        return _summed(-F.binary_cross_entropy_with_logits(logits, x.to(logits.dtype), reduction="none"))
+        return summed(-F.binary_cross_entropy_with_logits(logits, x.to(logits.dtype), reduction="none"))
 
     def sample(self, generator: Generator) -> Tensor:
         """Bits as int64."""
@@ -112,7 +112,7 @@ class Categorical(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Exact log-mass of levels."""
-        return _summed(_wide(self.logits).log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1))
+        return summed(_wide(self.logits).log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1))
 
     def sample(self, generator: Generator) -> Tensor:
         """Levels as int64."""
@@ -157,7 +157,7 @@ class DiscretisedLogistic(Distribution):
         below = F.logsigmoid(upper).masked_fill(x == bins, 0.0)
         above = F.logsigmoid(-lower).masked_fill(x == 0, 0.0)
         width = torch.log(-torch.expm1(-2 / bins * inverse)).expand_as(centred)
-        return _summed(below + above + width.masked_fill((x == 0) | (x == bins), 0.0))
+        return summed(below + above + width.masked_fill((x == 0) | (x == bins), 0.0))
 
     def sample(self, generator: Generator) -> Tensor:
         """The bin of a logistic draw, as int64."""
@@ -186,8 +186,7 @@ class Point(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """The log-mass: 0 at the point, minus infinity elsewhere."""
-        hit = (_wide(x) == _wide(self.x)).flatten(1).all(1)
-        return torch.where(hit, 0.0, -torch.inf)
+        return summed(torch.where(_wide(x) == _wide(self.x), 0.0, -torch.inf))
 
     def sample(self, generator: Generator) -> Tensor:
         """The point."""
@@ -217,7 +216,7 @@ class Transformed(Distribution):
     def log_prob(self, x: Tensor) -> Tensor:
         """The base's log-density of the preimage plus the map's log-volume."""
         y, ladj = self.inward(x)
-        return self.base.log_prob(y) + _summed(ladj.expand_as(y))
+        return self.base.log_prob(y) + summed(ladj.expand_as(y))
 
     def sample(self, generator: Generator) -> Tensor:
         """The image of a draw."""
@@ -232,12 +231,13 @@ def kl(q: Normal, p: Normal) -> Tensor:
     q_std, p_std = _wide(q.std), _wide(p.std)
     ratio = (q_std / p_std).square()
     shift = ((_wide(q.mu) - _wide(p.mu)) / p_std).square()
-    return _summed(0.5 * (ratio + shift - 1 - ratio.log()))
+    return summed(0.5 * (ratio + shift - 1 - ratio.log()))
 
 
 def _wide(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def _summed(entries: Tensor) -> Tensor:
+def summed(entries: Tensor) -> Tensor:
+    """The sum over the entries of each datum, ``(N, *shape) -> (N,)``; a scalar datum is its own."""
     return entries.flatten(1).sum(1) if entries.ndim > 1 else entries

@@ -208,7 +208,7 @@ class Bench:
             return None
         began = time.perf_counter()
         try:
-            scored: Likelihood = model.score(self.x, generator=derive(self.seed, "score"), effort=self.effort)
+            scored = _here(model.score(self.x, generator=derive(self.seed, "score"), effort=self.effort))
         except NotSupported as error:  # such as missing values under a model that cannot leave them out
             health.append(f"no likelihood: {error.problem}")
             return None
@@ -217,8 +217,7 @@ class Bench:
             health.append(f"no likelihood: {int(scored.values.isnan().sum())} of {scored.n} scores are not numbers")
             return None
         seeded = "" if scored.kind == "exact" else f", evaluation seed {self.seed}"
-        spread = None if scored.mc_stderr is None else scored.mc_stderr.cpu()
-        return Likelihood(scored.values.cpu(), scored.kind, scored.estimator + seeded, spread)
+        return Likelihood(scored.values, scored.kind, scored.estimator + seeded, scored.mc_stderr)
 
     def _sampled(self, model: Any, speed: dict[str, Any], health: list[str]) -> Tensor | None:
         if not model.can("sample"):
@@ -226,14 +225,14 @@ class Bench:
         with _counted(model) as calls:
             model.sample(1, generator=derive(self.seed, "warm-up"))
         began = time.perf_counter()
-        samples: Tensor = model.sample(self.n, generator=derive(self.seed, "sample"))
+        samples: Tensor = model.sample(self.n, generator=derive(self.seed, "sample")).cpu()  # waits for a GPU
         seconds = time.perf_counter() - began
         speed |= {"samples_per_second": self.n / max(seconds, 1e-9), "sample_seconds": seconds, "sampled": self.n}
         speed["network_calls"] = max(calls.values(), default=0)
         if samples.is_floating_point() and bool(samples.isinf().any()):
             health.append("no distance: some samples are infinite")
             return None
-        return samples.cpu()
+        return samples
 
 
 def evaluate(
@@ -263,6 +262,8 @@ def evaluate(
         PmodelError: if the folder, the data or a setting are not fit.
     """
     folder, record = None, None
+    if isinstance(model, Model) and device != "auto":
+        raise BadInput("A model is evaluated where it is.", got=f"device={device}", hint="move it with model.to(...)")
     if not isinstance(model, Model):
         folder = Path(model)
         record, model = _finished(folder), load(folder, device=device)
@@ -288,6 +289,12 @@ def _finished(folder: Path) -> dict[str, Any]:
             hint="finish it with pmodel fit … --resume; pmodel score and sample take its last checkpoint",
         )
     return record
+
+
+def _here(scored: Likelihood) -> Likelihood:
+    """A likelihood on the processor: whoever holds it has waited for the GPU."""
+    stderr = None if scored.mc_stderr is None else scored.mc_stderr.cpu()
+    return Likelihood(scored.values.cpu(), scored.kind, scored.estimator, stderr)
 
 
 def judges_folder() -> Path:

@@ -18,8 +18,8 @@ the batch and restores the mode, once. The private method of the same name holds
 author of a model writes. ``can(verb)`` is true only if the verb works; an unsupported verb fails with the names of the models
 that have it.
 
-A model with a domain for its condition (``given``) is conditional: every verb takes ``given=``. Without it, it stands for
-the mixture over the training frequencies of the labels.
+A model with a domain for its condition (``given``) is conditional: every verb takes ``given=``. Without it, ``sample`` and
+``score`` stand for the mixture over the training frequencies of the labels; the other verbs ask for it.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ def load(folder: str | Path, *, device: str = "cpu") -> Model:
 
     Args:
         folder: A run folder, or a folder written by ``save``.
-        device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+        device: ``cpu``, where a seed gives the same samples everywhere; ``cuda``; or ``auto`` for a GPU where there is one.
 
     Raises:
         RunError: if the folder is not one, or its files are damaged, hostile or do not fit together.

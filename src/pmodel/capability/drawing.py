@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..domain import Table
-from ..errors import NotSupported, RangeError
+from ..errors import NotSupported, RangeError, unknown
 from ..model import Model
 from ..randomness import Seed, as_generator
 from .verbs import as_mask, evaluating
@@ -22,60 +22,30 @@ MOST = 2**31
 """The most entries that one call of ``sample`` may return."""
 
 
-class Samples(Model):
-    """A model that draws new data."""
+class Draws(Model):
+    """A model that draws something, in a way that may have settings."""
 
-    verbs: ClassVar[tuple[str, ...]] = ("sample",)
-    adjustable: ClassVar[tuple[str, ...]] = ()
-    """The options that change how samples are drawn and nothing else, such as the steps of a sampler. Each is an attribute of
-    the same name, and ``sample`` takes it for one call."""
-
-    @abstractmethod
-    def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
-        """Draw ``n`` data, ``(n, *shape)`` of the domain's type."""
-
-    def sample(self, n: int, *, given: object = None, generator: Seed = None, **settings: Any) -> Tensor:
-        """Draw ``n`` new data.
-
-        Args:
-            n: How many, 0 or more.
-            given: A label for all, or one for each; None draws labels by their training frequencies.
-            generator: A seed, a generator, or None for fresh randomness.
-            **settings: Values for this call of options that the model lists as ``adjustable``: ``steps=100``.
-
-        Returns:
-            ``(n, *shape)`` of the domain's type.
-
-        Raises:
-            NotSupported: if the model cannot be sampled, or has no such setting.
-            BadInput: if ``n``, ``given`` or a setting is out of range.
-        """
-        self._require("sample")
-        if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n * self.domain.entries <= MOST:
-            raise RangeError(f"n must be a whole number from 0 to {MOST // self.domain.entries}.", got=n)
-        noise = as_generator(generator, self.device)
-        with evaluating(self), self.adjusted(**settings):
-            labels = self._checked_given(given, n)
-            labels = self._drawn_given(n, noise) if labels is None else labels
-            parts = [
-                self._sample(stop - start, None if labels is None else labels[start:stop], noise)
-                for start, stop in self._spans(n)
-            ]
-        return torch.cat(parts)
+    adjustable: tuple[str, ...] = ()
+    """The attributes that change how new data or missing parts are drawn and nothing else, such as the steps of a sampler:
+    ``sample`` and ``complete`` take them for one call."""
 
     def adjusted(self, **settings: Any) -> AbstractContextManager[None]:
-        """Other values of ``adjustable`` options, for a while.
+        """Other values of ``adjustable`` attributes, for a while.
 
         Raises:
-            NotSupported: if the model has no such setting.
+            NotSupported: if the model draws without settings.
+            UnknownName: if there is no such setting.
             BadInput: if a value is out of range.
         """
         for name in settings:
-            if name not in self.adjustable:
+            if not self.adjustable:
                 raise NotSupported(
-                    f"{type(self).__name__} draws its samples without {name!r}.",
-                    got=f"its settings: {', '.join(self.adjustable) or 'none'}",
+                    f"{type(self).__name__} draws in one way only.",
+                    got=f"{name}={settings[name]!r}",
+                    hint=f"leave {name} out",
                 )
+            if name not in self.adjustable:
+                raise unknown("setting", name, self.adjustable)
         return self._with(settings)
 
     @contextmanager
@@ -91,10 +61,50 @@ class Samples(Model):
                 setattr(self, name, value)
 
     def _check_sampling(self) -> None:
-        """Refuse values of ``adjustable`` options that are out of range. The default has none."""
+        """Refuse values of ``adjustable`` attributes that are out of range. The default has none."""
 
 
-class Completes(Model):
+class Samples(Draws):
+    """A model that draws new data."""
+
+    verbs: ClassVar[tuple[str, ...]] = ("sample",)
+
+    @abstractmethod
+    def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
+        """Draw ``n`` data, ``(n, *shape)`` of the domain's type."""
+
+    def sample(self, n: int, *, given: object = None, generator: Seed = None, **settings: Any) -> Tensor:
+        """Draw ``n`` new data.
+
+        Args:
+            n: How many, 0 or more.
+            given: A label for all, or one for each; None draws labels by their training frequencies.
+            generator: A seed, a generator, or None for fresh randomness.
+            **settings: Values for this call of attributes that the model lists as ``adjustable``: ``steps=100``.
+
+        Returns:
+            ``(n, *shape)`` of the domain's type.
+
+        Raises:
+            NotSupported: if the model cannot be sampled, or draws without settings.
+            UnknownName: if there is no such setting.
+            BadInput: if ``n``, ``given`` or a setting is out of range.
+        """
+        self._require("sample")
+        if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n * self.domain.entries <= MOST:
+            raise RangeError(f"n must be a whole number from 0 to {MOST // self.domain.entries}.", got=n)
+        noise = as_generator(generator, self.device)
+        with evaluating(self), self.adjusted(**settings):
+            labels = self._checked_given(given, n)
+            labels = self._drawn_given(n, noise) if labels is None else labels
+            parts = [
+                self._sample(stop - start, None if labels is None else labels[start:stop], noise)
+                for start, stop in self._spans(n)
+            ]
+        return torch.cat(parts)
+
+
+class Completes(Draws):
     """A model that draws the unobserved part of a datum given the observed part."""
 
     verbs: ClassVar[tuple[str, ...]] = ("complete",)
@@ -103,7 +113,9 @@ class Completes(Model):
     def _complete(self, x: Tensor, observed: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
         """Fill in the entries that are not observed; what the others hold in the answer does not matter."""
 
-    def complete(self, x: object, observed: object, *, given: object = None, generator: Seed = None) -> Tensor:
+    def complete(
+        self, x: object, observed: object, *, given: object = None, generator: Seed = None, **settings: Any
+    ) -> Tensor:
         """Draw from p(x_unobserved | x_observed). Observed entries come back bit for bit.
 
         Args:
@@ -111,10 +123,12 @@ class Completes(Model):
             observed: A mask, of the shape of ``x`` or of one datum.
             given: Conditions, for a conditional model.
             generator: A seed, a generator, or None.
+            **settings: Values for this call of attributes that the model lists as ``adjustable``.
 
         Raises:
-            NotSupported: if the model cannot complete.
-            BadInput: if the data or the mask do not fit.
+            NotSupported: if the model cannot complete, or draws without settings.
+            UnknownName: if there is no such setting.
+            BadInput: if the data, the mask or a setting do not fit.
         """
         self._require("complete")
         data = self.domain.check(x).to(self.device)
@@ -123,6 +137,6 @@ class Completes(Model):
             mask = mask & ~data.isnan()
         labels = self._checked_given(given, len(data))
         self._require_given(labels, "complete")
-        with evaluating(self):
+        with evaluating(self), self.adjusted(**settings):
             filled = self._complete(data, mask, labels, as_generator(generator, self.device))
         return torch.where(mask, data, filled.to(data.dtype))

@@ -23,6 +23,8 @@ class Scores(Model):
     """A model with a likelihood of any kind. Subclasses are ``Density`` and ``Bound``."""
 
     verbs: ClassVar[tuple[str, ...]] = ("score",)
+    weighted: bool = True
+    """Whether draws are weights, whose exponentials have the mean p(x); else only the mean of the draws means something."""
 
     @property
     @abstractmethod
@@ -49,7 +51,7 @@ class Scores(Model):
         .. math:: \log \frac1K \sum_{k=1}^K w_k, \qquad \mathbb{E}\,w_k = p(x),
 
         whose expectation rises towards log p(x) with K; or the evidence lower bound, where draws of it are no weights
-        (``Bound.weighted``).
+        (``weighted``).
 
         Args:
             x: Data, ``(N, *shape)``.
@@ -84,11 +86,6 @@ class Scores(Model):
         way = "importance-weighted" if self.weighted else "evidence lower bound"
         estimator = "exact" if self.kind == "exact" else f"{way}, {effort} draws"
         return Likelihood(torch.cat(values), self.kind, estimator, torch.cat(errors) if effort > 1 else None)
-
-    @property
-    def weighted(self) -> bool:
-        """Whether draws are weights, whose exponentials have the mean p(x); else only the mean of the draws means something."""
-        return True
 
     def _log_weights(
         self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
@@ -155,13 +152,16 @@ class Marginalises(Density):
 
 
 class Bound(Scores):
-    """A model whose log-probability is bounded from below by the mean of a log-weight."""
+    """A model whose log-probability is bounded from below by the mean of draws: of log-weights, where ``weighted``."""
 
     verbs: ClassVar[tuple[str, ...]] = ("elbo",)
 
     @abstractmethod
     def _log_weight(self, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
-        """One draw of log p(x, z) - log q(z | x), ``(N,)``: its mean is the ELBO, its exponential's mean is p(x)."""
+        """One draw of log p(x, z) - log q(z | x), ``(N,)``: its mean is the ELBO, its exponential's mean is p(x).
+
+        Where ``weighted`` is False, one draw of something else that has the ELBO as its mean.
+        """
 
     def _draw(self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator) -> Tensor:
         return self._log_weight(x, given, generator)
@@ -224,8 +224,9 @@ def _expected_joint(pilot: Tensor, joint: Tensor) -> Tensor:
         pilot: Bounds of log p(x, y) that the weights are taken from, ``(N, labels)``.
         joint: Draws, ``(effort, N, labels)``.
     """
-    log_r = pilot.log_softmax(-1)
-    terms: Tensor = torch.where(log_r.isneginf(), 0.0, log_r.exp() * (joint - log_r))
+    log_r = torch.where(pilot.isneginf().all(-1, keepdim=True), 0.0, pilot).log_softmax(-1)  # nothing known: all alike
+    r = log_r.exp()
+    terms: Tensor = torch.where(r == 0, 0.0, r * (joint - log_r))
     return terms.sum(-1)
 
 

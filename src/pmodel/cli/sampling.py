@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -29,12 +29,11 @@ def sample(
     n: Number = 64,
     seed: Seed = 0,
     label: Annotated[
-        Optional[int],  # noqa: UP045 (typer reads it)
+        Optional[str],  # noqa: UP045 (typer reads it)
         typer.Option(
             "--label",
-            metavar="K",
-            parser=whole(0, 10**9),
-            help="The label of all of them, for a conditional model.",
+            metavar="LABEL",
+            help="The label of all of them, by its name or number, for a conditional model.",
             show_default=False,
         ),
     ] = None,
@@ -62,14 +61,28 @@ def sample(
     """Draw new data from a run."""
     write, settings = _writer(out), _settings(changes or [], steps)
 
-    from ..storage import load
+    from ..storage import RECORD, load, read_json
 
     model: Any = load(run, device=device)
-    if write is not _npz and write is not _csv and not model.domain.image:
+    number = None if label is None else _number(label, read_json(run / RECORD))
+    if write in (_png, _folder) and not model.domain.image:
         raise BadInput("Only images can be drawn.", got=out, hint="write these samples to .npz or .csv")
-    x = model.sample(n, given=label, generator=seed, **settings)
-    write(out, x.cpu(), model.domain, label)
+    x = model.sample(n, given=number, generator=seed, **settings)
+    write(out, x.cpu(), model.domain, number)
     say(f"{n} samples: {out}")
+
+
+def _number(label: str, record: Mapping[str, Any]) -> int:
+    """The number of a label that is named as in the data of the run, or given as that number."""
+    from ..errors import unknown
+
+    data = record.get("data")
+    names = [str(name) for name in data.get("labels", [])] if isinstance(data, dict) else []
+    if label in names:
+        return names.index(label)
+    if label.isascii() and label.isdigit() and len(label) < 10:
+        return int(label)
+    raise unknown("label", label, names)
 
 
 def _settings(changes: list[str], steps: int | None) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, final
 
 import torch
@@ -36,6 +37,9 @@ class ByClass(Samples, Bound, Completes, Marginalises, ClosedForm):
             raise BadInput("ByClass fits one model for each class: at most 10000.", got=given.levels)
         self.models: Any = torch.nn.ModuleList(copy.deepcopy(model) for _ in range(given.levels))
         self.iterative = model.iterative
+        self.chunk = model.chunk
+        self.weighted = getattr(model, "weighted", True)
+        self.adjustable = getattr(model, "adjustable", ())
 
     def can(self, verb: str) -> bool:
         """What the models of the classes can."""
@@ -55,6 +59,14 @@ class ByClass(Samples, Bound, Completes, Marginalises, ClosedForm):
     def size(self) -> int:
         """All classes together."""
         return sum(int(model.size) for model in self.models)
+
+    @contextmanager
+    def adjusted(self, **settings: Any) -> Iterator[None]:
+        """Other values of the settings of all classes."""
+        with ExitStack() as stack:
+            for model in self.models:
+                stack.enter_context(model.adjusted(**settings))
+            yield
 
     def recipe(self) -> Recipe:
         """That of the model of a class."""

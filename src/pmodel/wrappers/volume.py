@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..capability import Bound, Completes, Latent, Marginalises, Samples
-from ..distribution import Distribution, Transformed
+from ..distribution import Distribution, Transformed, summed
 from ..domain import Discrete, Domain, Real, Table
 from ..learning import Batch, ClosedForm, GradientTrained, Loss, Phase, Recipe
 from ..likelihood import Kind
@@ -34,6 +34,8 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
         self.model: Any = model
         self.iterative = getattr(model, "iterative", False)
         self.chunk = model.chunk
+        self.weighted = getattr(model, "weighted", True)
+        self.adjustable = getattr(model, "adjustable", ())
 
     @abstractmethod
     def _inward(self, x: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -65,16 +67,6 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
     def kind(self) -> Kind:
         """The inner model's."""
         return self.model.kind  # type: ignore[no-any-return]
-
-    @property
-    def weighted(self) -> bool:
-        """As the inner model's draws are."""
-        return bool(self.model.weighted)
-
-    @property
-    def adjustable(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The inner model's."""
-        return getattr(self.model, "adjustable", ())
 
     def adjusted(self, **settings: Any) -> AbstractContextManager[None]:
         """Other values of the inner model's settings."""
@@ -143,7 +135,7 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
     def _volume(y: Tensor, ladj: Tensor, observed: Tensor | None) -> Tensor:
         """The log-volume of each datum's observed entries, ``(N,)``."""
         kept = torch.ones_like(y, dtype=torch.bool) if observed is None else observed
-        return (ladj.double() * kept).flatten(1).sum(1)
+        return summed(ladj.double() * kept)
 
     def _log_prob(self, x: Tensor, given: Tensor | None) -> Tensor:
         return self._draw(x, given, None, torch.Generator(x.device))

@@ -47,6 +47,8 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
         self.prior: Any = prior
         self.iterative = getattr(prior, "iterative", False)
         self.chunk = min(autoencoder.chunk, prior.chunk)
+        self.weighted = getattr(prior, "weighted", True)  # the encoder's draws always are weights
+        self.adjustable = getattr(prior, "adjustable", ())
 
     def can(self, verb: str) -> bool:
         """It scores only where the encoder has a density, as a VAE's has and an autoencoder's has not."""
@@ -60,16 +62,6 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
     def learns(self) -> tuple[str, ...]:
         """By phases, and then from statistics of the codes where the prior does."""
         return tuple(way for way in ("phases", "statistics") if way == "phases" or way in self.prior.learns)
-
-    @property
-    def weighted(self) -> bool:
-        """As the prior's draws are: the encoder's always are."""
-        return bool(self.prior.weighted)
-
-    @property
-    def adjustable(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The prior's."""
-        return getattr(self.prior, "adjustable", ())
 
     def adjusted(self, **settings: Any) -> AbstractContextManager[None]:
         """Other values of the prior's settings."""

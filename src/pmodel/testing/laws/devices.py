@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,46 +20,24 @@ from ..subject import Subject
 
 __all__ = ["LAWS"]
 
-FACTORIES = tuple(
-    getattr(torch, name)
-    for name in (
-        *(
-            "arange",
-            "as_tensor",
-            "empty",
-            "eye",
-            "from_numpy",
-            "full",
-            "linspace",
-            "logspace",
-            "ones",
-            "rand",
-            "randint",
-        ),
-        *("randn", "randperm", "scalar_tensor", "tensor", "tril_indices", "triu_indices", "zeros"),
-    )
+LIBRARY = str(Path(torch.__file__).parent)
+NAMES = (
+    *("arange", "as_tensor", "empty", "eye", "from_numpy", "full", "linspace", "logspace", "normal", "ones", "rand"),
+    *("randint", "randn", "randperm", "scalar_tensor", "tensor", "tril_indices", "triu_indices", "zeros"),
 )
+FACTORIES = tuple(getattr(torch, name) for name in NAMES)
+"""What makes tensors on the processor unless it is told otherwise."""
 
 
 def tensors_name_their_device(subject: Subject) -> None:
     """What a model makes in its mathematics is made on the device of its data, not on the processor by default."""
-    for verb, call in _private(subject).items():
+    for what, call in (_drawn(subject) | _learned(subject)).items():
         with torch.no_grad(), _Watch() as watch:
             call()
-        require(not watch.unnamed, f"{verb} makes tensors without naming a device.", got=watch.unnamed[:3])
-    model = subject.fresh()
-    if "phases" not in model.learns:
-        return
-    start(model, subject.data, 0)
-    for phase in model.phases():
-        with _Watch() as watch:
-            phase.loss(rows_of(subject.data, torch.arange(8)), generator(0, "noise"))
-        require(
-            not watch.unnamed, f"Phase {phase.name!r} makes tensors without naming a device.", got=watch.unnamed[:3]
-        )
+        require(not watch.unnamed, f"{what} makes tensors without naming a device.", got=watch.unnamed[:3])
 
 
-def _private(subject: Subject) -> Mapping[str, Callable[[], object]]:
+def _drawn(subject: Subject) -> dict[str, Callable[[], object]]:
     """The private methods behind the verbs that the model has: public ones check input, which may come from anywhere."""
     model, noise = subject.fitted, generator(0, "devices")
     batch = rows_of(subject.held_out, torch.arange(4))
@@ -72,6 +52,22 @@ def _private(subject: Subject) -> Mapping[str, Callable[[], object]]:
     return {verb: call for verb, call in calls.items() if model.can(verb)}
 
 
+def _learned(subject: Subject) -> dict[str, Callable[[], object]]:
+    """What a model is asked for while it learns."""
+    model, noise, batch = subject.fresh(), generator(0, "devices"), rows_of(subject.data, torch.arange(64))
+    start(model, subject.data, 0)
+    calls: dict[str, Callable[[], object]] = {"prepare": lambda: model.prepare(batch.x, batch.given, noise)}
+    for phase in model.phases() if "phases" in model.learns else ():
+        calls[f"phase {phase.name!r}"] = functools.partial(torch.enable_grad()(phase.loss), batch, noise)
+    if model.learns == ("statistics",):
+        calls |= {
+            "initialise": lambda: model.initialise(batch, noise),
+            "statistics": lambda: model.statistics(batch, noise),
+            "maximise": lambda: model.maximise(model.statistics(batch, noise)),
+        }
+    return calls
+
+
 class _Watch(TorchFunctionMode):
     """Notes the lines that make a tensor of more than one number without a device."""
 
@@ -83,7 +79,7 @@ class _Watch(TorchFunctionMode):
         made = func(*args, **(kwargs or {}))
         if func in FACTORIES and isinstance(made, Tensor) and made.ndim and (kwargs or {}).get("device") is None:
             like = args and isinstance(args[0], Tensor)  # as_tensor of a tensor stays where it is
-            frame = next(f for f in reversed(traceback.extract_stack()[:-1]) if "/torch/" not in f.filename)
+            frame = next(f for f in reversed(traceback.extract_stack()[:-1]) if not f.filename.startswith(LIBRARY))
             if not like and frame.filename != __file__:
                 self.unnamed.append(f"{frame.line}")
         return made

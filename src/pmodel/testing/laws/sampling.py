@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from ...errors import PmodelError
 from ..check import require
 from ..law import Law, can
 from ..measure import Z, smooth_features
-from ..subject import Subject
+from ..subject import Subject, core_of
 
 __all__ = ["LAWS"]
 
@@ -35,6 +36,22 @@ def samples_follow_the_seed(subject: Subject) -> None:
     noise = torch.Generator().manual_seed(0)
     first, second = model.sample(64, generator=noise), model.sample(64, generator=noise)
     require(not bool(torch.equal(first, second)), "A generator gives the same samples twice: it was not advanced.")
+
+
+def settings_hold_for_one_call(subject: Subject) -> None:
+    """Settings of the sampler are attributes; one call may change them, and bad ones are refused and leave no trace."""
+    model, core = subject.fitted, core_of(subject.fitted)
+    before = {name: getattr(core, name) for name in model.adjustable}
+    same = torch.equal(model.sample(8, generator=0), model.sample(8, generator=0, **before))
+    require(bool(same), "The same settings, given for a call, draw other samples.", got=before)
+    for name in (*before, "no_such_setting"):
+        try:
+            model.sample(1, generator=0, **{name: object()})
+        except PmodelError:
+            continue
+        require(False, f"A senseless value of {name} is not refused.")
+    after = {name: getattr(core, name) for name in before}
+    require(after == before, "A call's settings outlive it.", got=after)
 
 
 def labels_shape_the_samples(subject: Subject) -> None:
@@ -73,6 +90,7 @@ def _labelled(subject: Subject) -> bool:
 
 LAWS = (
     Law(samples_are_data, can("sample")),
+    Law(settings_hold_for_one_call, can("sample")),
     Law(samples_follow_the_seed, can("sample")),
     Law(labels_shape_the_samples, _labelled),
 )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.special import log_ndtr
 
+from ....distribution import summed
 from .sampler import Variance
 from .schedule import Levels
 
@@ -26,7 +27,7 @@ def end_term(levels: Levels, x: Tensor) -> Tensor:
     r""":math:`L_T = \mathrm{KL}(N(\alpha_T x, \sigma_T^2) \,\|\, N(0, 1))`, ``(N, *shape) -> (N,)``."""
     alpha, variance = levels.alpha[-1], levels.sigma[-1].square()
     terms = alpha.square() * x.double().square() + variance - 1 - variance.log()
-    return 0.5 * _summed(terms)
+    return 0.5 * summed(terms)
 
 
 def chain_terms(levels: Levels, variance: Variance) -> tuple[Tensor, Tensor]:
@@ -57,7 +58,7 @@ def chain_terms(levels: Levels, variance: Variance) -> tuple[Tensor, Tensor]:
 
 def squared_error(x: Tensor, guess: Tensor) -> Tensor:
     """The squared distance of each datum and its guess, ``(N,)`` float64."""
-    return _summed((x.double() - guess.double()).square())
+    return summed((x.double() - guess.double()).square())
 
 
 def discretised_normal(x: Tensor, mu: Tensor, std: Tensor, bins: int) -> Tensor:
@@ -80,9 +81,4 @@ def discretised_normal(x: Tensor, mu: Tensor, std: Tensor, bins: int) -> Tensor:
     flipped = lower > 0  # in the upper tail both are 1 - tiny: mirrored, they are tiny
     upper, lower = torch.where(flipped, -lower, upper), torch.where(flipped, -upper, lower)
     log_b, log_a = log_ndtr(upper), log_ndtr(lower)
-    return _summed(log_b + torch.log1p(-(log_a - log_b).exp()))
-
-
-def _summed(terms: Tensor) -> Tensor:
-    """Over the entries of each datum, of which a scalar has one."""
-    return terms.flatten(1).sum(1) if terms.ndim > 1 else terms
+    return summed(log_b + torch.log1p(-(log_a - log_b).exp()))

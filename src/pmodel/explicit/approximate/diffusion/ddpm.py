@@ -24,7 +24,8 @@ learned too, and from which x_0 follows without dividing by a vanishing :math:`\
 - :math:`\bar a_t` is the product of all :math:`1 - \beta_s` up to t, at the t of each datum: :math:`\sqrt{1 - \bar a_t}`, not
   :math:`1 - \bar a`, and along the steps, not along the data of a batch.
 - The noised datum holds :math:`\sqrt{1 - \bar a_t}\, \epsilon`: a product of the noise with its standard deviation.
-- A step adds :math:`\mathrm{std}_t z`. Adding :math:`\alpha_t z` leaves standard normal data with the standard deviation 16.5.
+- A step adds :math:`\mathrm{std}_t z`. Adding :math:`(1 - \beta_t) z`, as if the decay were the noise, leaves standard normal
+  data with the standard deviation 16.5.
 - The reverse chain's Gaussian has the covariance :math:`\mathrm{std}_t^2 I`: not a standard deviation, and here not learned.
 - With fewer steps, :math:`\beta` is that of the larger step, never the original beside a thinned-out :math:`\bar a`.
 """
@@ -59,9 +60,9 @@ UNIFORM = 0.2
 class DDPM(Samples, Bound, GradientTrained):
     r"""A denoising diffusion model of pictures, levels or points.
 
-    ``sample`` runs the reverse chain in ``steps`` calls of the network and returns its last guess, rounded where data are
-    discrete: the decoder's noise is left out, as in the paper. ``score`` is the evidence lower bound of the chain of all
-    ``timesteps`` steps, a mass for discrete and a density for real data, whatever the settings of sampling. That chain's
+    ``sample`` runs the reverse chain in 50 calls of the network, or ``steps=`` of them, and returns its last guess, rounded
+    where data are discrete: the decoder's noise is left out, as in the paper. ``score`` is the evidence lower bound of the
+    chain of all ``timesteps`` steps, a mass for discrete and a density for real data, however samples are drawn. That chain's
     variance is :math:`\tilde\beta` for discrete data, right where data are points, and :math:`\beta` for real data, right where
     they are normal; and its guess is clipped to the range of discrete data, which brings it nearer to any datum.
 
@@ -72,7 +73,6 @@ class DDPM(Samples, Bound, GradientTrained):
         schedule: ``cosine`` or ``linear``: how the noise grows.
         prediction: What the network answers: the velocity ``v``, or the noise ``eps`` as in the paper; on real data that
             needs the linear schedule.
-        steps: Steps of sampling, each a call of the network, at most ``timesteps``. None takes 50, or all if there are fewer.
         sampler: ``ddim``, good with few steps, or ``ancestral``, the chain of the paper.
         eta: Noise of the ``ddim`` sampler, from 0, deterministic, to 1, ancestral.
         variance: Noise of the ``ancestral`` sampler: ``posterior``, or ``beta``, which needs nearly all steps.
@@ -89,7 +89,10 @@ class DDPM(Samples, Bound, GradientTrained):
 
     natives: ClassVar[tuple[type[Domain], ...]] = (Discrete, Real)
     conditional: ClassVar[bool] = True
-    adjustable: ClassVar[tuple[str, ...]] = ("steps", "sampler", "eta", "variance", "clip")
+    adjustable = ("steps", "sampler", "eta", "variance", "clip")
+    weighted = False  # a draw is one term of the bound's sum
+    steps: int | None = None
+    """Steps of sampling, each a call of the network, at most ``timesteps``. None takes 50, or all if there are fewer."""
     chunk: int = 2**17
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"timesteps": 20, "channels": 8, "layers": 1, "width": 32},
@@ -108,7 +111,6 @@ class DDPM(Samples, Bound, GradientTrained):
         timesteps: int = 1000,
         schedule: ScheduleName = "cosine",
         prediction: Prediction = "v",
-        steps: int | None = None,
         sampler: str = "ddim",
         eta: float = 0.0,
         variance: Variance = "posterior",
@@ -121,7 +123,7 @@ class DDPM(Samples, Bound, GradientTrained):
         super().__init__(domain, given)
         _check_options(timesteps, schedule, prediction, channels, layers, width, dropout)
         self.timesteps, self.prediction = timesteps, prediction
-        self.steps, self.sampler, self.eta, self.variance, self.clip = steps, sampler, eta, variance, clip
+        self.sampler, self.eta, self.variance, self.clip = sampler, eta, variance, clip
         self._check_sampling()
         self.bins = domain.levels if isinstance(domain, Discrete) else 0
         if prediction == "eps" and schedule == "cosine" and not self.bins:
@@ -227,18 +229,13 @@ class DDPM(Samples, Bound, GradientTrained):
 
     # --- the bound ---
 
-    @property
-    def weighted(self) -> bool:
-        """No: a draw is one term of the bound's sum."""
-        return False
-
     def _log_weight(self, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
         return self._draws(x, given, generator, 1)[0]
 
     def _log_weights(
         self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
     ) -> Tensor:
-        """Draws whose t are spread evenly over each datum's draws, and over the data."""
+        """Draws whose t are spread evenly over each datum's draws, and over the data: less noisy than independent ones."""
         if self.given is not None and given is None:
             return super()._log_weights(x, given, observed, generator, effort)
         return self._draws(x, given, generator, effort)
@@ -255,11 +252,15 @@ class DDPM(Samples, Bound, GradientTrained):
         known = end_term(chain, x_0) + (0 if self.bins else self.domain.entries * constants.sum())
         proposal = self._proposal(weights)
         drawn = 1 + torch.searchsorted(proposal.cumsum(0)[:-1], self._evenly(effort * len(x), generator), right=True)
-        rows = torch.arange(len(x), device=x.device).repeat(effort)
+        order = torch.randperm(
+            len(x), generator=generator, device=x.device
+        )  # or neighbours in the data had neighbouring t
+        rows = order.repeat(effort)
         size = max(1, self.chunk // self.domain.entries)
         parts = zip(torch.split(rows, size), torch.split(drawn, size), strict=True)
         terms = [self._term(x_0[i], t, None if given is None else given[i], generator, weights) for i, t in parts]
-        return -known - (torch.cat(terms) / proposal[drawn - 1]).reshape(effort, len(x))
+        draws = (torch.cat(terms) / proposal[drawn - 1]).reshape(effort, len(x))
+        return -known - draws[:, order.argsort()]
 
     def _proposal(self, weights: Tensor) -> Tensor:
         """Probabilities of t = 1 … T in proportion to what the terms come to for standard normal data, in part: ``(T,)``."""

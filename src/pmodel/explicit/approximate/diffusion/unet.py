@@ -7,7 +7,7 @@ A level of the U-Net is a number of residual blocks on the way down and on the w
 with c the features of time and label. On the way down the sides are halved by averaging, on the way up doubled by repetition,
 and what the way down knew at each level is added. At the full resolution of a larger picture a block costs most and has least
 to decide: so there the level is thin, a quarter of the channels, and has one block, on the way up. There are no attention
-layers: at the smallest size every pixel sees every other one by convolutions.
+layers: by way of the smallest size, convolutions let every pixel see every other one.
 """
 
 from __future__ import annotations
