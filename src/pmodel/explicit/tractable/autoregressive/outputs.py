@@ -39,9 +39,6 @@ from ....distribution import DiscretisedLogistic
 
 __all__ = ["CategoricalOutput", "LogisticOutput", "Output", "cumulative", "inverse_cdf", "scaled"]
 
-FINEST = -7.0
-"""The smallest log-scale of a logistic variable: an eighth of one of 256 bins."""
-
 
 class Output(nn.Module, ABC):
     """From features ``(…, F)`` to a distribution of levels ``(…, C)``."""
@@ -71,7 +68,10 @@ class Output(nn.Module, ABC):
 
     @abstractmethod
     def prepare(self, x: Tensor) -> None:
-        """Start with the distribution that fits all pixels of the data ``(N, C, H, W)`` alike."""
+        """Set biases so that training starts near the distribution that fits all pixels of the data ``(N, C, H, W)`` alike.
+
+        What features say stays, small and random: were it zero, no gradient would reach them at first.
+        """
 
 
 @final
@@ -147,6 +147,9 @@ class LogisticOutput(Output):
         levels: L of an entry, at least 2.
         width: Hidden units.
         mixtures: Components M.
+
+    Attributes:
+        finest: The smallest log-scale of a component: an eighth of the bin of a level, which is 2/(L - 1) wide.
     """
 
     uniforms = 2
@@ -154,6 +157,7 @@ class LogisticOutput(Output):
     def __init__(self, features: int, channels: int, levels: int, width: int, mixtures: int) -> None:
         super().__init__()
         self.channels, self.levels, self.mixtures = channels, levels, mixtures
+        self.finest = -math.log(4 * (levels - 1))
         self.hidden = nn.Linear(features, width)
         self.sizes = [1, channels, channels, channels * (channels - 1) // 2]
         self.heads = nn.Linear(width, sum(self.sizes) * mixtures)
@@ -189,22 +193,24 @@ class LogisticOutput(Output):
 
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
-        """A histogram of M wide bins, smoothed: a component in the middle of each."""
+        """A histogram of M wide bins, smoothed: a component in the middle of each, twice the finest at least."""
         bins = self.mixtures
         counts = torch.bincount((x.flatten() * bins) // self.levels, minlength=bins)
         middles = (torch.arange(bins, device=x.device) + 0.5) * (self.levels / bins) - 0.5  # in levels
         log_pi, m, log_scale, coefficients = torch.split(self.heads.bias, [size * bins for size in self.sizes])
         log_pi.copy_(((counts + 1) / (counts.sum() + bins)).log())
         m.copy_(scaled(middles, self.levels, m.dtype).repeat(self.channels))
-        log_scale.fill_(math.log(0.5 / bins))
+        log_scale.fill_(math.log(0.5 / min(bins, self.levels - 1)))
         coefficients.zero_()
 
     def _mixture(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         r"""``log pi (…, M)``, ``m (…, C, M)``, ``log s (…, C, M)`` and the coefficients ``(…, C(C - 1)/2, M)``."""
-        outputs = cast(Tensor, self.heads(self.hidden(features.relu()).relu()))
-        outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
+        hidden: Tensor = self.hidden(features.relu()).relu()
+        # near 1, locations in bfloat16 are up to a bin of 256 levels apart: eight times the finest scale
+        with torch.autocast(hidden.device.type, enabled=False):
+            outputs = cast(Tensor, self.heads(hidden.to(self.heads.weight.dtype)))
         parts = torch.split(outputs.reshape(*outputs.shape[:-1], sum(self.sizes), self.mixtures), self.sizes, -2)
-        return parts[0].squeeze(-2).log_softmax(-1), parts[1], parts[2].clamp(FINEST, 7.0), parts[3].tanh()
+        return parts[0].squeeze(-2).log_softmax(-1), parts[1], parts[2].clamp(self.finest, 7.0), parts[3].tanh()
 
     @staticmethod
     def _mean(m: Tensor, coefficients: Tensor, x: Tensor, c: int) -> Tensor:

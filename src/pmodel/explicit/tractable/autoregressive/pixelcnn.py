@@ -34,6 +34,9 @@ OutputName = Literal["auto", "categorical", "logistic"]
 STATES = 256
 """Joint states of missing entries up to which completion scores them all: those of one entry of a byte."""
 
+LISTED = 2**22
+"""Entries that are held at once while joint states are scored, or those of one picture's if they are more."""
+
 MANY = 256
 """Levels up to which each has a logit of its own, if nothing is said."""
 
@@ -68,6 +71,7 @@ class PixelCNN(Samples, Density, Completes, GradientTrained):
 
     natives: ClassVar[tuple[type[Domain], ...]] = (Discrete,)
     conditional: ClassVar[bool] = True
+    adjustable = ("particles",)
     chunk: int = 2**17
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"channels": 8, "layers": 2, "kernel": 3, "width": 16, "mixtures": 4},
@@ -92,8 +96,9 @@ class PixelCNN(Samples, Density, Completes, GradientTrained):
         reason = self.refuses(domain)
         if reason is not None or not isinstance(domain, Discrete):
             raise BadInput(f"PixelCNN cannot take these data: {reason}.", got=domain)
-        _check_options(channels, layers, kernel, width, output, mixtures, dropout, particles)
+        _check_options(channels, layers, kernel, width, output, mixtures, dropout)
         self.levels, self.particles = domain.levels, particles
+        self._check_sampling()
         self.stacks = GatedStacks(domain.shape, channels, layers, kernel, len(self.given_frequencies), dropout)
         self.output = _output(output, channels, domain, width, mixtures)
 
@@ -109,12 +114,15 @@ class PixelCNN(Samples, Density, Completes, GradientTrained):
         """Two layers of eight channels."""
         return cls(domain, given, **cls.sizes["tiny"])
 
+    def _check_sampling(self) -> None:
+        _check_whole("particles", self.particles)
+
     def recipe(self) -> Recipe:
-        """AdamW on small batches: in a few minutes, the number of steps is what is short. Binary data are drawn anew."""
-        return Recipe(batch=16, rate=4e-3, ema=0.999, clip=1.0, binarise=True)
+        """AdamW on small batches: in a few minutes, the number of steps is what is short."""
+        return Recipe(batch=16, rate=4e-3, ema=0.999, clip=1.0)
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
-        """Start at the best distribution that is the same for every pixel."""
+        """Start near the best distribution that is the same for every pixel."""
         self.output.prepare(subset)
 
     def phases(self) -> tuple[Phase, ...]:
@@ -142,7 +150,7 @@ class PixelCNN(Samples, Density, Completes, GradientTrained):
             filled[rows] = self._enumerated(x[rows], observed[rows], labels, count, generator)
         ordered = in_order(observed)
         for rows, particles in ((~few & ordered, 1), (~few & ~ordered, self.particles)):
-            size = max(1, self.chunk // (particles * self.domain.entries))
+            size = max(1, self.chunk // (particles * x.shape[2:].numel()))
             for part in torch.split(rows.nonzero()[:, 0], size):
                 labels = None if given is None else given[part]
                 filled[part] = write(
@@ -161,17 +169,23 @@ class PixelCNN(Samples, Density, Completes, GradientTrained):
         labels = torch.zeros_like(flat[:, :1]) if given is None else given.unsqueeze(1)
         evidence, same = torch.unique(torch.cat([flat, mask.to(flat.dtype), labels], 1), return_inverse=True, dim=0)
         flat, mask, labels = torch.split(evidence, [self.domain.entries, self.domain.entries, 1], 1)
-        holes = (mask == 0).nonzero()[:, 1].reshape(len(flat), 1, missing)
+        holes = (mask == 0).nonzero()[:, 1].reshape(len(flat), missing)
         powers = self.levels ** torch.arange(missing - 1, -1, -1, device=x.device)
-        count = self.levels**missing
-        states = torch.arange(count, device=x.device).unsqueeze(1) // powers % self.levels
-        every = flat.unsqueeze(1).repeat(1, count, 1)
-        every.scatter_(2, holes.expand(-1, count, -1), states.expand(len(flat), -1, -1))
-        told = None if given is None else labels.expand(-1, count).flatten()
-        log_p = self._scored(every.reshape(-1, *self.domain.shape), told).reshape(len(flat), count)
+        states = torch.arange(self.levels**missing, device=x.device).unsqueeze(1) // powers % self.levels
+        size = max(1, LISTED // (len(states) * self.domain.entries))
+        spans = [slice(start, start + size) for start in range(0, len(flat), size)]
+        log_p = torch.cat([self._of_states(flat[s], holes[s], labels[s], states) for s in spans])
         u = torch.rand(len(x), 1, generator=generator, device=x.device, dtype=log_p.dtype)
         chosen = inverse_cdf(log_p[same], u)
-        return every[same, chosen].reshape(x.shape)
+        return x.flatten(1).scatter(1, holes[same], states[chosen]).reshape(x.shape)
+
+    def _of_states(self, flat: Tensor, holes: Tensor, labels: Tensor, states: Tensor) -> Tensor:
+        """The log-probability ``(N, S)`` of pictures ``(N, D)`` with each of the states ``(S, K)`` in the holes ``(N, K)``."""
+        n, count = len(flat), len(states)
+        every = flat.unsqueeze(1).expand(-1, count, -1)
+        every = every.scatter(2, holes.unsqueeze(1).expand(-1, count, -1), states.expand(n, -1, -1))
+        told = None if self.given is None else labels.expand(-1, count).flatten()
+        return self._scored(every.reshape(-1, *self.domain.shape), told).reshape(n, count)
 
     def _scored(self, x: Tensor, given: Tensor | None) -> Tensor:
         """The log-probability of many pictures, a chunk at a time."""
@@ -189,22 +203,19 @@ def _output(name: OutputName, channels: int, domain: Discrete, width: int, mixtu
 
 
 def _check_options(
-    channels: int,
-    layers: int,
-    kernel: int,
-    width: int,
-    output: str,
-    mixtures: int,
-    dropout: float,
-    particles: int,
+    channels: int, layers: int, kernel: int, width: int, output: str, mixtures: int, dropout: float
 ) -> None:
     whole = {"channels": channels, "layers": layers, "kernel": kernel, "width": width, "mixtures": mixtures}
-    for name, value in {**whole, "particles": particles}.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2**12:
-            raise RangeError(f"{name} must be a whole number from 1 to {2**12}.", got=value)
+    for name, value in whole.items():
+        _check_whole(name, value)
     if kernel % 2 == 0 or kernel < 3:
         raise RangeError("kernel must be odd and at least 3.", got=kernel)
     if output not in ("auto", "categorical", "logistic"):
         raise BadInput("output is auto, categorical or logistic.", got=output)
     if not 0 <= dropout < 1:
         raise RangeError("dropout must be at least 0 and below 1.", got=dropout)
+
+
+def _check_whole(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2**12:
+        raise RangeError(f"{name} must be a whole number from 1 to {2**12}.", got=value)

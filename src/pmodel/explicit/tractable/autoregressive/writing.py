@@ -106,7 +106,8 @@ class _Weights:
         if not bool(few.any()):
             return None
         every = torch.arange(k, device=w.device)
-        drawn = torch.searchsorted(cumulative(self.log_w), (self._uniform() + every) / k, right=True)
+        at = (self._uniform() + every) / k  # the last may be rounded to 1, which no category is beyond
+        drawn = torch.searchsorted(cumulative(self.log_w), at, right=True).clamp_max(k - 1)
         self.log_w = self.log_w.masked_fill(few, 0)
         return self._rows(torch.where(few, drawn, every))
 

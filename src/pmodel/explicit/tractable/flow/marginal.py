@@ -63,7 +63,8 @@ class Marginal(Transform):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """X on the same line."""
         flat = z.flatten(1).T
-        start = ((flat.detach() + REACH) / self.step).floor().clamp(-1, self.bins)
+        # what is not a number is in no interval: whichever it takes, x is not a number either
+        start = ((flat.detach() + REACH) / self.step).nan_to_num().floor().clamp(-1, self.bins)
         interval = start.long() + 1
         start = start.clamp_min(0)
         x = self.knots.gather(1, start.long()) + (flat - start * self.step + REACH) / self.slopes.gather(1, interval)

@@ -6,8 +6,9 @@ far for a quarter of the work. After each scale half of the channels go to z as 
 .. math:: h^{(0)} = x, \quad (z^{(i+1)}, h^{(i+1)}) = f^{(i+1)}(h^{(i)}), \quad z^{(L)} = f^{(L)}(h^{(L-1)}), \quad
     z = (z^{(1)}, \dots, z^{(L)}).
 
-The paper couples at full resolution by a checkerboard before it squeezes. The corners of a square are ordered here so that a
-checkerboard is a mask of channels after the squeeze; the same couplings then cost a quarter.
+The paper couples at full resolution by a checkerboard before it squeezes. The corners of a square are ordered here so that this
+checkerboard is the first half of the channels after the squeeze, and the mask of the first two couplings, which so cost a
+quarter.
 """
 
 from __future__ import annotations
@@ -88,12 +89,25 @@ class MultiScale(Transform):
         return torch.cat(left_out, 1)
 
 
-def masks_of(shape: Shape) -> list[Tensor]:
-    """Masks ``(C, H, W)``, coarsest split of the channels first, and then the checkerboard; none for a single entry."""
+def masks_of(shape: Shape, *, squeezed: bool) -> list[Tensor]:
+    """Masks of the shape of a picture; none for a single entry.
+
+    First the corners of a square are split, by the checkerboard of the picture before the squeeze and then by rows; next the
+    channels that each corner has, by the binary digits of their index. The checkerboard of the positions comes fourth at
+    the latest, so that eight layers reach it however many channels there are.
+
+    Args:
+        shape: ``(C, H, W)``.
+        squeezed: Whether it is the shape of an image of ``Squeeze``: four corners with C/4 channels each.
+    """
     channels, height, width = shape
-    masks = [mask[:, None, None].repeat(1, height, width) for mask in bit_masks(channels)][::-1]
+    each = channels // len(CORNERS) if squeezed else channels
+    index = torch.arange(channels)
+    corners = [mask[index // each] for mask in bit_masks(channels // each)][::-1]
+    within = [mask[index % each] for mask in bit_masks(each)]
+    masks = [mask[:, None, None].repeat(1, height, width) for mask in (*corners, *within)]
     if height * width > 1:
-        masks.append(checkerboard(height, width).repeat(channels, 1, 1))
+        masks.insert(3, checkerboard(height, width).repeat(channels, 1, 1))
     return masks
 
 
@@ -117,10 +131,11 @@ def multiscale(
         parts: list[Transform] = []
         if found:
             shape = (shape[0] // 2, *shape[1:])
-        if _squeezable(shape, first=not found):
+        squeezed = _squeezable(shape, first=not found)
+        if squeezed:
             parts.append(Squeeze())
             shape = (4 * shape[0], shape[1] // 2, shape[2] // 2)
-        for mask in alternating(masks_of(shape), layers):
+        for mask in alternating(masks_of(shape, squeezed=squeezed), layers):
             net = Convolutional(shape[0], 2 * shape[0], shape[1:], contexts, channels=channels, blocks=blocks)
             parts.append(Coupling(mask, net))
         found.append((Composition(parts), shape))

@@ -16,7 +16,7 @@ What differs from the paper:
 - Batch normalisation is left out, because it makes the score of a datum depend on what else is in the batch. Each entry has
   a scale of its own instead, started from the data.
 - The logarithm of a coupling's scale is bounded, so that the map inverts in float32 and is finite far from the data.
-- A checkerboard is coupled after the squeeze, for a quarter of the work.
+- The checkerboard of a picture is coupled after the squeeze, as a mask of channels, for a quarter of the work.
 """
 
 from __future__ import annotations
