@@ -129,22 +129,23 @@ def branches(request, tmp_path_factory):
     if request.param == "mnist" and "PMODEL_DATA" not in os.environ:
         pytest.skip("needs MNIST: set PMODEL_DATA")
     kinds = KINDS["moons" if request.param == "moons" else "digits"]
-    models = list(kinds) if request.param != "mnist" else ["gaussian", "vae", "pixelcnn", "ddpm", "dcgan"]
+    names = list(kinds) if request.param != "mnist" else ["gaussian", "vae", "pixelcnn", "ddpm", "dcgan"]
+    models = [name if name in ("gaussian", "mixture") else f"{name}:size=tiny" for name in names]
     out = tmp_path_factory.mktemp("out")
-    found = compare(models, request.param, out=out, size="tiny", steps=3, n=50, effort=2, judges=out / "judges")
-    return found.report, {name: kinds[name] for name in models}
+    found = compare(models, request.param, out=out, steps=3, n=50, effort=2, judges=out / "judges")
+    return found.report, {model: kinds[name] for model, name in zip(models, names, strict=True)}
 
 
 def test_likelihoods_of_all_branches_are_in_one_measure_and_say_what_they_are(branches):
     report, kinds = branches
-    found = {model["name"]: model["likelihood"] for model in report["models"]}
+    found = {model["label"]: model["likelihood"] for model in report["models"]}
     assert {name: written and written["kind"] for name, written in found.items()} == kinds
     assert len({json.dumps(written["measure"]) for written in found.values() if written}) == 1
 
 
 def test_exact_numbers_are_compared_in_pairs_and_bounds_only_where_it_follows(branches):
     report, kinds = branches
-    values = {model["name"]: model["likelihood"]["value"] for model in report["models"] if model["likelihood"]}
+    values = {model["label"]: model["likelihood"]["value"] for model in report["models"] if model["likelihood"]}
     order = {(v["first"], v["second"]): v for v in report["order"]["likelihood"]}
     assert len(order) == math.comb(len(values), 2)
     for (first, second), verdict in order.items():

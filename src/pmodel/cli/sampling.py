@@ -90,10 +90,10 @@ def _settings(changes: list[str], steps: int | None) -> dict[str, Any]:
     from ..settings import parse_settings
 
     parsed = parse_settings(changes)
-    if parsed.train or parsed.conditional or (steps is not None and "steps" in parsed.options):
-        raise BadInput(
-            "A sampler's options are set here, each once.", got=" ".join(changes), hint="such as --set eta=1"
-        )
+    if parsed.train or parsed.conditional:
+        raise BadInput("What is set here are options of a sampler.", got=" ".join(changes), hint="such as --set eta=1")
+    if steps is not None and "steps" in parsed.options:
+        raise BadInput("The steps are given twice.", got=f"--steps {steps} and --set steps={parsed.options['steps']}")
     return parsed.options | ({} if steps is None else {"steps": steps})
 
 
