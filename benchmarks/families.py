@@ -32,8 +32,8 @@ def row(model: dict[str, Any]) -> dict[str, Any]:
     return {
         "likelihood": model["likelihood"],
         "bits_per_dim": model["metrics"].get("bits_per_dim"),
-        "fid": model["metrics"]["fid"],
-        "judge": model["metrics"]["judge"],
+        "fid": model["metrics"].get("fid"),
+        "judge": model["metrics"].get("judge"),
         "speed": model["speed"],
         "parameters": model["parameters"],
         "health": model["health"],

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
 
@@ -35,7 +37,11 @@ def test_the_python_runs(tmp_path):
     assert done.stdout.startswith("exact")
 
 
-def test_every_local_link_leads_somewhere():
-    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", TEXT)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+def test_the_measurements_are_those_of_the_results():
+    assert subprocess.run([sys.executable, ROOT / "scripts" / "measurements", "--check"]).returncode == 0
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
+def test_every_local_link_leads_somewhere(page):
+    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []

@@ -17,7 +17,17 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-__all__ = ["Bernoulli", "Categorical", "DiscretisedLogistic", "Distribution", "Normal", "Point", "Transformed", "kl", "summed"]
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "DiscretisedLogistic",
+    "Distribution",
+    "Normal",
+    "Point",
+    "Transformed",
+    "kl",
+    "summed",
+]
 
 
 class Distribution(ABC):
