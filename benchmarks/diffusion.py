@@ -29,6 +29,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -197,12 +198,10 @@ def report(sides: dict[str, Any], curves: dict[str, list[tuple[float, int, float
 
 
 def crossing(curve: list[tuple[float, int, float]], loss: float) -> float | None:
-    """The seconds at which a curve falls below a loss, between its points linearly; None if it does not."""
-    before = (0.0, 0, 1.0)
-    for point in curve:
-        if point[2] <= loss:
+    """The seconds at which a curve falls below a loss, between its points linearly; None if not between two of them."""
+    for before, point in pairwise(curve):
+        if point[2] <= loss < before[2]:
             return before[0] + (point[0] - before[0]) * (before[2] - loss) / (before[2] - point[2])
-        before = point
     return None
 
 
