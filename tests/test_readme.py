@@ -41,7 +41,9 @@ def test_the_measurements_are_those_of_the_results():
     assert subprocess.run([sys.executable, ROOT / "scripts" / "measurements", "--check"]).returncode == 0
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
 def test_every_local_link_leads_somewhere(page):
     links = re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
