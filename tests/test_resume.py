@@ -31,7 +31,7 @@ from pmodel.train import Finished, Resumed, Sampled, Saved, Stepped, folder, loo
 from pmodel.train.loop import Training
 from pmodel.train.precision import Arithmetic
 from pmodel.train.state import copied
-from pmodel.train.stepper import MOMENTS, Stepper
+from pmodel.train.stepper import Stepper
 
 STRUCTURES = {
     "convolutional": "pictures",
@@ -404,7 +404,7 @@ def test_a_naive_restore_of_moments_is_caught(trial, monkeypatch):
     def naive(self, moments):
         for phase in self.phases:
             for index, parameter in enumerate(phase.parameters):
-                names = {name: f"{phase.name}.{index}.{name}" for name in ("step", *MOMENTS)}
+                names = {name: f"{phase.name}.{index}.{name}" for name in ("step", "exp_avg", "exp_avg_sq")}
                 if names["step"] in moments:
                     state = {name: moments[key].clone().contiguous() for name, key in names.items()}
                     self.optimisers[phase.name].state[parameter] = state
@@ -427,7 +427,11 @@ def test_moments_come_back_in_the_layout_of_their_parameter(package, data):
     stepper = training.stepper
     stepper.restore_moments({name: t.contiguous().clone() for name, t in stepper.moments().items()})
     state = stepper.optimisers["bound"].state
-    strides = [(p.stride(), state[p][name].stride()) for p in stepper.phases[0].parameters for name in MOMENTS]
+    strides = [
+        (p.stride(), state[p][name].stride())
+        for p in stepper.phases[0].parameters
+        for name in ("exp_avg", "exp_avg_sq")
+    ]
     assert all(parameter == moment for parameter, moment in strides)
     assert not all(p.is_contiguous() for p in stepper.phases[0].parameters)
 

@@ -79,6 +79,7 @@ class Recipe:
 
     Args:
         batch: Data in a batch.
+        optimiser: ``adamw``, or ``muon``: AdamW, but matrices between layers take orthogonal steps of the same size.
         rate: Peak learning rate.
         betas: Adam's moment decays.
         decay: Decoupled weight decay.
@@ -98,6 +99,7 @@ class Recipe:
     """
 
     batch: int = 128
+    optimiser: Literal["adamw", "muon"] = "adamw"
     rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     decay: float = 0.0

@@ -31,6 +31,7 @@ __all__ = ["Plan", "plan", "recipe_with"]
 SHARE = 0.92
 """The part of a budget that is planned: the rest is for start, samples and saving."""
 KNOWN = {
+    "optimiser": "adamw or muon",
     "select": "best or last",
     "schedule": "cosine or constant",
     "augment": f"some of {', '.join(AUGMENTATIONS)}",
@@ -256,6 +257,7 @@ def recipe_with(model: Model, settings: Mapping[str, Any]) -> Recipe:
         raise BadInput("The settings of training are finite numbers.", got=dict(settings))
     allowed = {
         "batch": changed.batch >= 1,
+        "optimiser": changed.optimiser in ("adamw", "muon"),
         "rate": 0 < changed.rate <= 10,
         "ema": 0 <= changed.ema < 1,
         "betas": all(0 <= beta < 1 for beta in changed.betas),

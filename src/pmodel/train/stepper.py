@@ -17,12 +17,11 @@ from ..randomness import forked, generator
 from .batches import Batches
 from .ema import MovingAverage
 from .explanation import explain
+from .muon import Muon, matrices
 from .precision import Arithmetic, Gradients
 from .processes import ALONE, Processes
 
 __all__ = ["Stepper", "learning_rate"]
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @final
@@ -63,9 +62,12 @@ class Stepper:
         self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
 
     def _optimiser(self, phase: Phase) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
-            phase.parameters, lr=self.recipe.rate, betas=self.recipe.betas, weight_decay=self.recipe.decay, fused=True
-        )
+        rate, betas, decay = self.recipe.rate, self.recipe.betas, self.recipe.decay
+        if self.recipe.optimiser == "adamw":
+            return torch.optim.AdamW(phase.parameters, lr=rate, betas=betas, weight_decay=decay, fused=True)
+        known = {id(weight) for weight in matrices(self.model)}
+        sides = [[p for p in phase.parameters if (id(p) in known) == matrix] for matrix in (True, False)]
+        return Muon(*sides, lr=rate, betas=betas, weight_decay=decay)
 
     def drawn(self, progress: float) -> int:
         """The batches that a step at this point of training draws."""
@@ -210,8 +212,12 @@ class Stepper:
                 if not saved:  # its phase has not begun
                     state.pop(parameter, None)
                     continue
-                laid_out = {name: torch.zeros_like(parameter).copy_(saved[name]) for name in MOMENTS}
-                state[parameter] = {"step": saved["step"].to(parameter.device, copy=True), **laid_out}
+                state[parameter] = {name: _restored(value, parameter, name) for name, value in saved.items()}
+
+
+def _restored(value: Tensor, parameter: Tensor, name: str) -> Tensor:
+    """A count as it is; a moment in the layout of its parameter."""
+    return value.to(parameter.device, copy=True) if name == "step" else torch.zeros_like(parameter).copy_(value)
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

@@ -5,9 +5,9 @@ A level of the U-Net is a number of residual blocks on the way down and on the w
 .. math:: h + \mathrm{conv}(\mathrm{silu}(\mathrm{norm}(\mathrm{conv}(\mathrm{silu}(\mathrm{norm}(h))) + V c))),
 
 with c the features of time and label. On the way down the sides are halved by averaging, on the way up doubled by repetition,
-and what the way down knew at each level is added. At the full resolution of a larger picture a block costs most and has least
-to decide: so there the level is thin, a quarter of the channels, and has one block, on the way up. There are no attention
-layers: by way of the smallest size, convolutions let every pixel see every other one.
+and what the way down knew at each level is added. At the full resolution of a larger picture, where a block costs most, the
+level has half the channels. There are no attention layers: by way of the smallest size, convolutions let every pixel see
+every other one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .conditioning import Conditioning
 __all__ = ["UNet"]
 
 LARGE = 16
-"""Pictures with a side longer than this have a thin level at the full resolution."""
+"""Pictures with a side longer than this have a level with half the channels at the full resolution."""
 SMALLEST = 7
 """Sides are halved until none is longer than this."""
 GROUP = 16
@@ -38,7 +38,7 @@ class UNet(nn.Module):
     Args:
         shape: Of a picture, ``(C, H, W)``.
         labels: How many classes; 0 for no labels.
-        channels: Of the first level that is not thin; those below have twice as many.
+        channels: Of the first level whose sides are at most 16; the one above has half, those below have twice as many.
         layers: Residual blocks of a level, on the way down and on the way up.
         width: Features of time and label.
         dropout: The part of the features within a block that training leaves out.
@@ -50,15 +50,9 @@ class UNet(nn.Module):
         super().__init__()
         colours, *sides = shape
         widths = _widths(max(sides), channels)
-        thin = max(sides) > LARGE
         self.conditioning = Conditioning(labels, width)
         self.first = nn.Conv2d(colours, widths[0], 3, padding=1)
-        self.levels = nn.ModuleList(
-            _Level(
-                here, below, 0 if thin and not depth else layers, 1 if thin and not depth else layers, width, dropout
-            )
-            for depth, (here, below) in enumerate(pairwise(widths))
-        )
+        self.levels = nn.ModuleList(_Level(here, below, layers, width, dropout) for here, below in pairwise(widths))
         self.middle = _blocks(2 * layers, widths[-1], width, dropout)
         self.norm = _norm(widths[0])
         self.last = nn.Conv2d(widths[0], colours, 3, padding=1)
@@ -81,7 +75,7 @@ class UNet(nn.Module):
 
 def _widths(side: int, channels: int) -> list[int]:
     """The channels of each level."""
-    widths = [max(1, channels // 4), channels] if side > LARGE else [channels]
+    widths = [max(1, channels // 2), channels] if side > LARGE else [channels]
     side = (side + 1) // 2 if side > LARGE else side
     while side > SMALLEST:
         side = (side + 1) // 2
@@ -106,13 +100,13 @@ def _through(blocks: nn.ModuleList, h: Tensor, told: Tensor) -> Tensor:
 class _Level(nn.Module):
     """Blocks on the way down and on the way up, and the maps to the level below and back."""
 
-    def __init__(self, channels: int, below: int, down: int, up: int, width: int, dropout: float) -> None:
+    def __init__(self, channels: int, below: int, layers: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.downward = _blocks(down, channels, width, dropout)
+        self.downward = _blocks(layers, channels, width, dropout)
         self.widen = nn.Conv2d(channels, below, 1)
         self.narrow = nn.Conv2d(below, channels, 1)
         self.across = nn.Conv2d(channels, channels, 1)
-        self.upward = _blocks(up, channels, width, dropout)
+        self.upward = _blocks(layers, channels, width, dropout)
 
     def below(self, h: Tensor) -> Tensor:
         """Half the sides, rounded up: at the edge of an odd side the mean is of the pixels that are there."""
