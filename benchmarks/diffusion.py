@@ -8,9 +8,9 @@ steps, from pictures on [-1, 1], with a constant rate after a warm-up, and the s
 they are measured: on the same images, times and noises of the validation split, in float32.
 
 pmodel trains as its users train it: its DDPM with the default network, recipe (Muon among it) and arithmetic (measured by
-its plan), by the events of its loop; only the rate is held constant, since a race has no known end. diffusers trains by the loop of its own
-tutorial, with AdamW and its scheduler's noise and velocity. The blocks of both alternate in one process, and what is timed is training
-alone.
+its plan), by the events of its loop; only the rate is held constant, since a race has no known end. diffusers trains by the
+loop of its own tutorial, with AdamW and its scheduler's noise and velocity. The blocks of both alternate in one process, and
+what is timed is training alone.
 
 What was chosen for diffusers, by measurement on one core with AVX-512 and AMX:
 

@@ -62,7 +62,8 @@ def orthogonal(batch: Tensor) -> Tensor:
         s = torch.baddbmm(q, q, q, beta=b, alpha=c)
         s.diagonal(dim1=1, dim2=2).add_(a)
         p, q = s @ p, s @ s @ q
-    return p @ x if wide else (p @ x).mT
+    found: Tensor = p @ x if wide else (p @ x).mT
+    return found
 
 
 @final
@@ -92,7 +93,7 @@ class Muon(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Move all parameters that have a gradient."""
-        moving = [(weight, weight.grad) for weight in self.matrices if weight.grad is not None]
+        moving: list[tuple[Tensor, Tensor]] = [(w, w.grad) for w in self.matrices if w.grad is not None]
         for weight, _ in moving:
             weight.grad = None  # AdamW leaves alone what has none
         super().step(closure)
@@ -101,7 +102,7 @@ class Muon(torch.optim.AdamW):
         if moving:
             self._orthogonally([weight for weight, _ in moving], [gradient for _, gradient in moving])
 
-    def _orthogonally(self, weights: list[nn.Parameter], gradients: list[Tensor]) -> None:
+    def _orthogonally(self, weights: list[Tensor], gradients: list[Tensor]) -> None:
         for weight in weights:
             if not self.state[weight]:
                 self.state[weight]["exp_avg"] = torch.zeros_like(weight)
