@@ -42,7 +42,7 @@ NARROWEST = 8
 """A map from or to fewer channels than this is no matrix worth the name: first and last layers of pictures."""
 
 
-def matrices(module: nn.Module) -> list[nn.Parameter]:
+def matrices(module: nn.Module) -> list[Tensor]:
     """The weights of linear maps and convolutions from several channels to several."""
     maps = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
     weights = [part.weight for part in module.modules() if isinstance(part, maps)]
@@ -80,8 +80,8 @@ class Muon(torch.optim.AdamW):
 
     def __init__(
         self,
-        matrices: Sequence[nn.Parameter],
-        others: Iterable[nn.Parameter],
+        matrices: Sequence[Tensor],
+        others: Iterable[Tensor],
         *,
         lr: float,
         betas: tuple[float, float],
