@@ -52,8 +52,8 @@ METRICS: tuple[Row, ...] = (
         name="kid",
         title="distance (KID)",
         better="smaller",
-        meaning="Squared maximum mean discrepancy of the features under a cubic kernel, without bias: equal distributions get 0 "
-        "on average, whatever the number of samples.",
+        meaning="Squared maximum mean discrepancy of the features under a cubic kernel, without bias: equal distributions get "
+        "0 on average, whatever the number of samples.",
         source="binkowski2018",
     ),
     Row(
@@ -91,7 +91,7 @@ METRICS: tuple[Row, ...] = (
         name="coverage",
         title="coverage",
         better="real",
-        meaning="Share of real data whose neighbourhood holds a sample: like recall, but outliers among the samples do not help.",
+        meaning="Share of real data whose neighbourhood holds a sample: like recall, but outliers among samples do not help.",
         source="naeem2020",
         share=True,
     ),
@@ -117,8 +117,8 @@ METRICS: tuple[Row, ...] = (
         name="inception_score",
         title="Inception Score",
         better="larger",
-        meaning="How clear each sample's class is and how evenly classes occur, by the judge; at most the number of classes. One "
-        "picture of each class gets nearly all of it: read it beside recall.",
+        meaning="How clear each sample's class is and how evenly classes occur, by the judge; at most the number of classes. "
+        "One picture of each class gets nearly all of it: read it beside recall.",
         source="salimans2016",
     ),
     Row(
