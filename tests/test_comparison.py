@@ -10,15 +10,16 @@ import signal
 import pytest
 import torch
 
-from pmodel import comparison
-from pmodel.comparison import Entry, compare
+from pmodel.comparison import Entry, compare, running
+from pmodel.comparison.job import plain_name
 from pmodel.data import from_arrays, load_data
 from pmodel.errors import BadInput, NotSupported, RangeError, RunError, Stopped, UnknownName
 from pmodel.report import SCHEMA
 from pmodel.settings import parse_settings
-from pmodel.storage import digest, load
+from pmodel.storage import digest, load, read_json
 from pmodel.train import Resumed, Stepped
 from pmodel.train.diagnosis import Diagnosis
+from pmodel.train.preparation import threads_set
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +193,7 @@ def test_progress_is_told(result):
 
 def test_an_interrupted_comparison_goes_on(data, tmp_path, monkeypatch):
     fitted = []
-    fit = comparison.fit
+    fit = running.fit
 
     def interrupted(name, *args, **kwargs):
         fitted.append(name)
@@ -200,11 +201,11 @@ def test_an_interrupted_comparison_goes_on(data, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return fit(name, *args, **kwargs)
 
-    monkeypatch.setattr(comparison, "fit", interrupted)
+    monkeypatch.setattr(running, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         compare(["gaussian", "uniform"], data, out=tmp_path, n=50)
     assert json.loads((tmp_path / "report.json").read_text())["models"][0]["label"] == "gaussian"
-    monkeypatch.setattr(comparison, "fit", lambda name, *a, **k: (fitted.append(name), fit(name, *a, **k)))
+    monkeypatch.setattr(running, "fit", lambda name, *a, **k: (fitted.append(name), fit(name, *a, **k)))
     before = (tmp_path / "runs/gaussian-s0/model.safetensors").stat().st_mtime_ns
     found = compare(["gaussian", "uniform"], data, out=tmp_path, n=50)
     assert fitted == ["gaussian", "uniform", "uniform"]
@@ -266,24 +267,79 @@ def test_a_run_that_fails_leaves_nothing_to_go_on_with(data, tmp_path, monkeypat
         out.mkdir(parents=True)
         raise ValueError("no")
 
-    monkeypatch.setattr(comparison, "fit", fails)
+    monkeypatch.setattr(running, "fit", fails)
     compare(["gaussian"], data, out=tmp_path, n=50)
     assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_verdicts_of_the_doctor_reach_the_report(data, tmp_path, monkeypatch):
     verdict = Diagnosis("collapsed samples", "All samples are alike.", "lower the rate", fatal=True)
-    fit = comparison.fit
+    fit = running.fit
 
     def sick(*args, out, **kwargs):
         fit(*args, out=out, **kwargs)
         record = json.loads((out / "run.json").read_text())
         (out / "run.json").write_text(json.dumps({**record, "health": [{"step": 3, **verdict.to_json()}]}))
 
-    monkeypatch.setattr(comparison, "fit", sick)
+    monkeypatch.setattr(running, "fit", sick)
     found = compare(["gaussian"], data, out=tmp_path, n=50)
     assert found.report["models"][0]["health"] == [str(verdict)]
     assert "All samples are alike." in found.page.read_text()
+
+
+@pytest.fixture(scope="module")
+def together(data, tmp_path_factory):
+    told = []
+    models = ["gaussian", VAE, "dcgan", "vae:size=tiny,beta=2"]
+    out = tmp_path_factory.mktemp("together")
+    return compare(models, data, out=out, n=50, steps=STEPS, jobs=2, on_progress=told.append), told
+
+
+def test_runs_trained_at_the_same_time_have_the_same_bits(data, together, tmp_path):
+    found, _ = together
+    with threads_set(max(1, torch.get_num_threads() // 2)):
+        alone = compare([VAE, "vae:size=tiny,beta=2"], data, out=tmp_path, n=50, steps=STEPS)
+    runs = ["vae-size=tiny-s0", "vae-size=tiny,beta=2-s0"]
+    digests = [[digest(load(c.folder / "runs" / run)) for run in runs] for c in (found, alone)]
+    assert digests[0] == digests[1]
+    assert digests[0][0] != digests[0][1]
+
+
+def test_each_was_planned_before_any_was_trained_and_told_of_its_training(together):
+    found, told = together
+    begun = [read_json(found.folder / m["run"] / "run.json")["begun"] for m in found.report["models"] if m["run"]]
+    written = [read_json(found.folder / m["run"] / "run.json")["written"] for m in found.report["models"] if m["run"]]
+    assert max(begun) <= min(written)
+    steps = [p.event.step for p in told if p.label == VAE and p.stage == "fit" and isinstance(p.event, Stepped)]
+    assert steps[-1] == STEPS
+    assert sorted(p.name for p in (found.folder / "runs").iterdir() if p.name.startswith(".")) == []
+
+
+def test_a_failure_in_another_process_is_a_row(together):
+    errors = {m["label"]: m["error"] for m in together[0].report["models"]}
+    assert "image" in errors.pop("dcgan")
+    assert set(errors.values()) == {None}
+
+
+def test_a_signal_stops_all_runs_and_they_go_on(data, tmp_path):
+    def interrupt(progress):
+        if isinstance(progress.event, Stepped) and not progress.event.step % 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    models = [VAE, "vae:size=tiny,beta=2"]
+    with pytest.raises(Stopped, match=r"everything is saved(.|\n)*same comparison again"):
+        compare(models, data, out=tmp_path, n=50, steps=4000, jobs=2, on_progress=interrupt)
+    assert list((tmp_path / "runs").glob(".*.partial/run/checkpoint"))
+    told = []
+    found = compare(models, data, out=tmp_path, n=50, steps=4000, on_progress=told.append)
+    assert [m["error"] for m in found.report["models"]] == [None, None]
+    assert [p for p in told if isinstance(p.event, Resumed)]
+
+
+@pytest.mark.parametrize("jobs", [0, True, 1.5])
+def test_jobs_are_a_whole_number(data, tmp_path, jobs):
+    with pytest.raises(RangeError, match="jobs"):
+        compare(["gaussian"], data, out=tmp_path / "out", jobs=jobs)
 
 
 def test_a_comparison_runs_in_one_process(data, tmp_path, monkeypatch):
@@ -309,11 +365,11 @@ def test_another_bench_measures_the_same_runs_again(data, tmp_path):
 
 @pytest.mark.parametrize("label", ["mixture:components=20", "vae:hidden=8,16", 'x:a="../../etc"', "x:a=" + "b" * 300])
 def test_run_folders_have_plain_names(label):
-    name = comparison._safe(label)
+    name = plain_name(label)
     assert "/" not in name
     assert not name.startswith(".")
     assert len(name) < 100
-    assert comparison._safe(label + "!") != name
+    assert plain_name(label + "!") != name
 
 
 def test_the_command_of_a_report_reads_the_data_as_they_were_read(tmp_path):

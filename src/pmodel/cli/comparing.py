@@ -13,7 +13,7 @@ from ..errors import RunError
 from .console import console, emit, plain, say, show_table
 from .fitting import budget_seconds, data_settings, fitted_options, load
 from .options import AsJson, Budget, Data, DataSettings, Device, Number, Precision, Seed, Size, Steps, whole
-from .progress import Progress
+from .progress import Progress, Together
 
 if TYPE_CHECKING:
     from ..comparison import Entry
@@ -43,6 +43,12 @@ def compare(
         int, typer.Option("--seeds", metavar="N", parser=whole(1, 1000), help="Runs of each model, for intervals.")
     ] = 1,
     seed: Seed = 0,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs", metavar="N", parser=whole(1, 1000), help="Runs trained at once, each in its own process."
+        ),
+    ] = 1,
     size: Size = "base",
     n: Number = 2000,
     settings: DataSettings = None,
@@ -58,7 +64,7 @@ def compare(
 
     entries = [_checked(comparison.Entry.of(model)) for model in models]
     dataset = load(data, **reading)
-    with _Told(dataset.domain) as told:
+    with _Told(dataset.domain, together=jobs > 1) as told:
         result = comparison.compare(
             entries,
             dataset,
@@ -68,6 +74,7 @@ def compare(
             size=size,
             seeds=seeds,
             seed=seed,
+            jobs=jobs,
             n=n,
             precision=precision,
             device=device,
@@ -101,11 +108,13 @@ class _Told:
 
     Args:
         domain: Of the data.
+        together: Whether runs are trained at the same time.
     """
 
-    def __init__(self, domain: Domain) -> None:
+    def __init__(self, domain: Domain, *, together: bool) -> None:
         self.domain = domain
         self._bar: Progress | None = None
+        self._together = Together() if together else None
 
     def __enter__(self) -> _Told:
         return self
@@ -116,6 +125,9 @@ class _Told:
     def tell(self, where: Where) -> None:
         """Say where the comparison is."""
         title = f"[{where.number}/{where.runs}] {where.label}, seed {where.seed}"
+        if where.stage == "fit" and self._together is not None and where.event is not None:
+            self._together.show(title, where.event)
+            return
         if where.stage == "fit":
             self._bar = self._bar or Progress(title, self.domain).__enter__()
             if where.event is not None:
@@ -130,6 +142,8 @@ class _Told:
             console().print(plain(f"training a judge of {where.label}: {where.share:.0%}"), end="\r")
 
     def _close(self) -> None:
+        if self._together is not None:
+            self._together.close()
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
             self._bar = None
