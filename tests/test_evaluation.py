@@ -11,7 +11,8 @@ import pmodel
 from pmodel.data import from_arrays, load_data
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, NotSupported, RangeError, RunError, UnknownName
-from pmodel.evaluation import Bench, _counted, evaluate, read_evaluation
+from pmodel.evaluation import Bench, evaluate, read_evaluation
+from pmodel.evaluation.cost import counted
 from pmodel.likelihood import Likelihood
 from pmodel.metrics import judge as judges
 from pmodel.metrics import judge_for
@@ -56,7 +57,7 @@ def test_a_wrong_model_is_far_above_the_floor(points):
 
 
 def test_discrete_data_have_bits_per_dimension_too(digits, judge, tmp_path, monkeypatch):
-    monkeypatch.setattr("pmodel.evaluation.judge_for", lambda *_, **__: judge)
+    monkeypatch.setattr("pmodel.evaluation.bench.judge_for", lambda *_, **__: judge)
     found = evaluate(pmodel.fit("gaussian", digits), digits, n=200)
     nats, bits = found.likelihood, found.metrics["bits_per_dim"]
     assert nats["kind"] == bits["kind"] == "lower_bound"
@@ -146,7 +147,7 @@ def test_damaged_evaluations_are_refused(points, tmp_path):
 def test_network_calls_are_the_most_runs_of_one_layer():
     first, second = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
     model = torch.nn.Sequential(first, second, torch.nn.ReLU())
-    with _counted(model) as calls:
+    with counted(model) as calls:
         for _ in range(3):
             second(torch.ones(1, 2))
         model(torch.ones(1, 2))

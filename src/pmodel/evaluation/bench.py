@@ -1,112 +1,34 @@
-"""``evaluate``: everything that is measured of one model, on one bench that stays the same for all that are compared."""
+"""The bench: data and settings of a measurement, which stay the same for all models that are compared."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
-from safetensors import SafetensorError
-from safetensors.torch import load as from_bytes
-from torch import Tensor, nn
+from torch import Tensor
 
-from .data import Dataset, load_data, spread
-from .data.places import cache
-from .errors import BadInput, NotSupported, RangeError, RunError
-from .likelihood import Likelihood
-from .metrics import Measure, bits_per_dim_json, likelihood_json
-from .metrics.features import Columns, Extractor
-from .metrics.fidelity import Fidelity
-from .metrics.judge import can_judge, judge_for
-from .metrics.measure import choose, named
-from .model import Model
-from .randomness import derive
-from .storage import RECORD, load, read_json, write_json, write_tensors
-from .train.diagnosis import Diagnosis
+from ..data import Dataset, spread
+from ..data.places import cache
+from ..errors import BadInput, NotSupported, RangeError
+from ..likelihood import Likelihood
+from ..metrics import Measure, bits_per_dim_json, likelihood_json
+from ..metrics.features import Columns, Extractor
+from ..metrics.fidelity import Fidelity
+from ..metrics.judge import can_judge, judge_for
+from ..metrics.measure import choose, named
+from ..model import Model
+from ..randomness import derive
+from ..train.diagnosis import Diagnosis
+from .cost import counted
+from .record import Evaluation
 
-__all__ = ["Bench", "Evaluation", "evaluate", "judges_folder", "read_evaluation"]
+__all__ = ["Bench", "judges_folder"]
 
-SCORES = "scores.json"
-KEPT = "evaluation.safetensors"
 SHOWN = 100
 """Samples kept for the report; of small data, as many as fit into ``SHOWN_ENTRIES``."""
 SHOWN_ENTRIES = 8192
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What was measured of one model.
-
-    Args:
-        likelihood: As ``likelihood_json`` gives it, or None.
-        metrics: ``bits_per_dim``, ``fid``, ``judge``: those that apply, each self-describing.
-        speed: Seconds, samples a second, network calls.
-        parameters: The number of learned scalars.
-        health: What a reader should know before trusting the numbers, in sentences.
-        scored: The likelihoods datum by datum, or None; not part of the JSON.
-        samples: Some samples, or None; not part of the JSON.
-    """
-
-    likelihood: dict[str, Any] | None
-    metrics: dict[str, Any]
-    speed: dict[str, Any]
-    parameters: int
-    health: list[str]
-    scored: Likelihood | None = field(default=None, repr=False)
-    samples: Tensor | None = field(default=None, repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """All numbers."""
-        return {
-            "likelihood": self.likelihood,
-            "metrics": self.metrics,
-            "speed": self.speed,
-            "parameters": self.parameters,
-            "health": self.health,
-        }
-
-    def save(self, folder: Path, protocol: Mapping[str, Any]) -> None:
-        """Write ``scores.json`` and, for paired differences and pictures, the values and samples beside it."""
-        tensors: dict[str, Tensor] = {}
-        if self.scored is not None:
-            tensors["values"] = self.scored.values
-        if self.samples is not None:
-            tensors["samples"] = self.samples
-        write_tensors(folder / KEPT, tensors)
-        write_json(folder / SCORES, {"protocol": dict(protocol), **self.to_json()})
-
-
-def read_evaluation(folder: str | Path) -> tuple[Evaluation, dict[str, Any]]:
-    """An evaluation that was saved in a run folder, and its protocol.
-
-    Raises:
-        RunError: if there is none, or it is damaged.
-    """
-    folder = Path(folder)
-    record = read_json(folder / SCORES)
-    try:
-        kept = from_bytes((folder / KEPT).read_bytes())
-        likelihood, values = record["likelihood"], kept.get("values")
-        scored = None
-        if values is not None:
-            scored = Likelihood(values, likelihood["kind"], likelihood["estimator"])
-        evaluation = Evaluation(
-            likelihood,
-            record["metrics"],
-            record["speed"],
-            record["parameters"],
-            record["health"],
-            scored,
-            kept.get("samples"),
-        )
-    except (KeyError, TypeError, OSError, SafetensorError) as error:
-        raise RunError(f"{folder} holds no whole evaluation.", got=str(error), hint="evaluate the run again") from error
-    return evaluation, dict(record["protocol"])
 
 
 @final
@@ -222,7 +144,7 @@ class Bench:
     def _sampled(self, model: Any, speed: dict[str, Any], health: list[str]) -> Tensor | None:
         if not model.can("sample"):
             return None
-        with _counted(model) as calls:
+        with counted(model) as calls:
             model.sample(1, generator=derive(self.seed, "warm-up"))
         began = time.perf_counter()
         samples: Tensor = model.sample(self.n, generator=derive(self.seed, "sample")).cpu()  # waits for a GPU
@@ -235,62 +157,6 @@ class Bench:
         return samples
 
 
-def evaluate(
-    model: Model | str | Path,
-    data: Dataset | str | Path | None = None,
-    *,
-    n: int = 2000,
-    split: str = "test",
-    effort: int = 16,
-    seed: int = 0,
-    device: str = "auto",
-    judges: str | Path | None = None,
-) -> Evaluation:
-    """Measure a model: likelihood, distance and judgement of its samples, speed, size, health.
-
-    Args:
-        model: A model, or a run folder; the folder then gets ``scores.json`` and ``report.html``.
-        data: A data set or what ``load_data`` takes; None takes those that the run was trained on.
-        n: Samples, and at most so many data that are scored.
-        split: The split that is scored.
-        effort: Draws for each datum where the likelihood is a bound.
-        seed: Of every draw.
-        device: Where the model of a run folder is put: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
-        judges: Where judges are kept; None is the user's cache.
-
-    Raises:
-        PmodelError: if the folder, the data or a setting are not fit.
-    """
-    folder, record = None, None
-    if isinstance(model, Model) and device != "auto":
-        raise BadInput("A model is evaluated where it is.", got=f"device={device}", hint="move it with model.to(...)")
-    if not isinstance(model, Model):
-        folder = Path(model)
-        record, model = _finished(folder), load(folder, device=device)
-    if data is None:
-        data = _data_of(record)
-    dataset = data if isinstance(data, Dataset) else load_data(data)
-    bench = Bench(dataset, n=n, split=split, effort=effort, seed=seed, judges=judges)
-    evaluation = bench.evaluate(model, record)
-    if folder is not None:
-        from .report import write_run_page  # late: the report is above the evaluation
-
-        evaluation.save(folder, bench.protocol)
-        write_run_page(folder, dataset)
-    return evaluation
-
-
-def _finished(folder: Path) -> dict[str, Any]:
-    """The record of a run whose model will not change any more: an evaluation stays in its folder."""
-    record = read_json(folder / RECORD)
-    if record.get("status") == "training":
-        raise RunError(
-            f"{folder} is a run that has not finished.",
-            hint="finish it with pmodel fit … --resume; pmodel score and sample take its last checkpoint",
-        )
-    return record
-
-
 def _here(scored: Likelihood) -> Likelihood:
     """A likelihood on the processor: whoever holds it has waited for the GPU."""
     stderr = None if scored.mc_stderr is None else scored.mc_stderr.cpu()
@@ -300,20 +166,6 @@ def _here(scored: Likelihood) -> Likelihood:
 def judges_folder() -> Path:
     """Where judges are kept unless told otherwise: in the user's cache."""
     return cache() / "judges"
-
-
-def _data_of(record: Mapping[str, Any] | None) -> Dataset:
-    known = (record or {}).get("data")
-    if not isinstance(known, dict) or "source" not in known:
-        raise BadInput("Say which data to evaluate on.", hint="pass data=, or a run folder that fit has written")
-    data = load_data(str(known["source"]), **known.get("options", {}))
-    if data.hash != known.get("hash"):
-        raise RunError(
-            f"{data.name} is no longer what the run was trained on: its content has changed.",
-            got=f"hash {data.hash[:16]}, the run has {str(known.get('hash'))[:16]}",
-            hint="pass data= to evaluate on it all the same",
-        )
-    return data
 
 
 def _diagnosed(record: Mapping[str, Any]) -> list[str]:
@@ -347,23 +199,3 @@ def _verdicts(likelihood: Mapping[str, Any] | None, metrics: Mapping[str, Any]) 
             f"the distance rests on {fid['n']} samples of {fid['dimensions']} features: too few for a covariance"
         )
     return found
-
-
-@contextmanager
-def _counted(model: nn.Module) -> Iterator[Counter[str]]:
-    """Counts how often each layer with weights is run: the most of any is the number of network calls, one after another."""
-    calls: Counter[str] = Counter()
-
-    def counting(name: str) -> Callable[..., None]:
-        def hook(*_: object) -> None:
-            calls[name] += 1
-
-        return hook
-
-    layers = [(name, m) for name, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))]
-    handles = [layer.register_forward_hook(counting(name)) for name, layer in layers]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
