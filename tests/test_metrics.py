@@ -6,20 +6,17 @@ import pytest
 import torch
 
 from pmodel.domain import Column, Discrete, Real, Table
-from pmodel.errors import BadInput, RangeError, ShapeError
+from pmodel.errors import BadInput
 from pmodel.likelihood import Likelihood
 from pmodel.metrics import (
     Candidate,
     Measure,
-    Moments,
     bits_per_dim_json,
     compare_likelihoods,
-    frechet_distance,
     likelihood_json,
     same_measure,
 )
 from pmodel.metrics.features import Columns
-from pmodel.metrics.fid import jackknife_stderr
 from pmodel.metrics.likelihood import places, seeds_half, student
 from pmodel.metrics.measure import choose, named
 
@@ -33,75 +30,6 @@ def noise(*shape, seed=0):
 def candidate(name, values, kind="exact", measure=MEASURE):
     runs = values if isinstance(values, list) else [values]
     return Candidate(name, measure, tuple(Likelihood(v, kind, kind) for v in runs))
-
-
-def gaussian_moments(mean, covariance, n=1000):
-    moments = Moments(len(mean))
-    moments.n, moments.mean, moments.scatter = n, mean, covariance * (n - 1)
-    return moments
-
-
-# Fréchet distance
-
-
-def test_distance_of_commuting_gaussians_is_the_closed_form():
-    mu, s1, s2 = noise(7), noise(7, seed=1).exp(), noise(7, seed=2).exp()
-    rotation = torch.linalg.qr(noise(7, 7, seed=3)).Q
-    a, b = (gaussian_moments(m, rotation @ torch.diag(s) @ rotation.T) for m, s in ((mu, s1), (mu + 0.5, s2)))
-    expected = 7 * 0.25 + float((s1.sqrt() - s2.sqrt()).square().sum())
-    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
-
-
-def test_distance_equals_the_matrix_root_of_scipy():
-    linalg = pytest.importorskip("scipy.linalg")
-    a, b = Moments.of(noise(400, 12)), Moments.of(noise(300, 12, seed=1) @ noise(12, 12, seed=2))
-    root = linalg.sqrtm((a.covariance @ b.covariance).numpy())
-    expected = float((a.mean - b.mean).square().sum() + (a.covariance + b.covariance).trace()) - 2 * root.trace().real
-    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
-
-
-def test_distance_is_symmetric_and_zero_to_itself():
-    a, b = Moments.of(noise(50, 5)), Moments.of(noise(60, 5, seed=1) * 2)
-    assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-12)
-    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-12)
-
-
-def test_singular_covariances_are_flagged_and_give_a_finite_distance():
-    few = Moments.of(noise(5, 20))
-    assert few.deficient
-    assert few.rank == 4
-    assert math.isfinite(frechet_distance(few, Moments.of(torch.ones(9, 20))))
-    assert not Moments.of(noise(50, 20)).deficient
-
-
-@pytest.mark.parametrize("sizes", [[100], [1, 99], [33, 33, 34], [0, 100]])
-def test_moments_do_not_depend_on_the_batches(sizes):
-    x = noise(100, 6) * 3 + 1e4
-    total = Moments(6)
-    for part in x.split(sizes):
-        total = total + Moments.of(part)
-    torch.testing.assert_close(total.mean, x.mean(0), rtol=1e-12, atol=0)
-    torch.testing.assert_close(total.covariance, torch.cov(x.T), rtol=1e-9, atol=1e-9)
-
-
-def test_moments_refuse_what_is_no_matrix_of_finite_features():
-    with pytest.raises(ShapeError, match=r"\(3,\)"):
-        Moments.of(torch.ones(3))
-    with pytest.raises(RangeError, match="1 that are not"):
-        Moments.of(torch.tensor([[1.0, math.nan]]))
-    with pytest.raises(BadInput, match="at least two"):
-        frechet_distance(Moments.of(noise(9, 2)), Moments.of(noise(1, 2)))
-    with pytest.raises(ShapeError, match=r"\(2, 3\)"):
-        frechet_distance(Moments.of(noise(9, 2)), Moments.of(noise(9, 3)))
-
-
-def test_jackknife_error_is_the_spread_over_repetitions():
-    reference = Moments.of(noise(5000, 3))
-    draws = [noise(400, 3, seed=seed) + 0.3 for seed in range(1, 101)]
-    spread = torch.tensor([frechet_distance(reference, Moments.of(x)) for x in draws]).std()
-    errors = torch.tensor([jackknife_stderr(reference, x) for x in draws])
-    assert float(errors.mean() / spread) == pytest.approx(1, abs=0.25)
-    assert jackknife_stderr(reference, noise(20, 3)) is None
 
 
 # Features

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..data import Dataset
 from ..randomness import generator
 from .features import Extractor
-from .fid import Moments, frechet_distance, jackknife_stderr
+from .fid import Moments, fid_of
 from .judge import CONFIDENT, Judge
 from .measure import Measure, named
 
@@ -69,7 +69,7 @@ class Fidelity:
             "n": self.n,
             "n_reference": self.references,
             "measure": self.measure.to_json(),
-            "estimator": "moments of features; standard error by a grouped jackknife of the samples",
+            "estimator": "moments of features; standard error by resampling the samples",
         }
         if "judge" not in found:
             return {"fid": fid}
@@ -78,17 +78,17 @@ class Fidelity:
     def _raw(self, x: Tensor) -> dict[str, Any]:
         """Distance and judgement without what is said of real data."""
         features = self.extractor(x)
-        moments = Moments.of(features)
         found: dict[str, Any] = {}
-        if moments.n >= 2:
+        if len(features) >= 2:
+            fid = fid_of(self.reference, features, generator(0, "fid"))
             found["fid"] = {
-                "value": frechet_distance(self.reference, moments),
-                "stderr": jackknife_stderr(self.reference, features),
+                "value": fid.value,
+                "stderr": fid.stderr,
                 "dimensions": features.shape[1],
-                "rank": moments.rank,
-                "rank_deficient": moments.deficient,
+                "rank": fid.rank,
+                "rank_deficient": fid.rank < features.shape[1],
             }
-        if isinstance(self.extractor, Judge):
+        if isinstance(self.extractor, Judge) and self.extractor.classes:
             found["judge"] = _clear(self.extractor.classified(features))
         return found
 
