@@ -9,14 +9,11 @@ import torch
 
 import pmodel
 from pmodel.data import from_arrays, load_data
-from pmodel.domain import Discrete, Real
-from pmodel.errors import BadInput, NotSupported, RangeError, RunError, UnknownName
+from pmodel.errors import BadInput, RangeError, RunError, UnknownName
 from pmodel.evaluation import Bench, evaluate, read_evaluation
 from pmodel.evaluation.cost import counted
 from pmodel.likelihood import Likelihood
-from pmodel.metrics import judge as judges
 from pmodel.metrics import judge_for
-from pmodel.metrics.judge import can_judge
 
 
 @pytest.fixture(scope="module")
@@ -163,69 +160,6 @@ def test_scores_that_are_not_numbers_are_no_likelihood(points, monkeypatch):
     found = Bench(points, n=60).evaluate(model)
     assert found.likelihood is None
     assert "no likelihood: 1 of 2 scores are not numbers" in found.health
-
-
-# Judges
-
-
-def test_a_judge_knows_digits_and_is_not_sure_of_noise(digits, judge):
-    right = judge.probabilities(digits.test.x).argmax(1) == digits.test.y
-    assert float(right.double().mean()) == judge.record["accuracy"] > 0.9
-    noise = torch.randint(0, 17, (200, 1, 8, 8), generator=torch.Generator().manual_seed(0))
-    assert float((judge.probabilities(noise).max(1).values >= 0.9).double().mean()) < 0.05
-
-
-def test_a_judge_is_kept_by_content_and_a_damaged_one_is_made_again(digits, tmp_path):
-    first = judge_for(digits, tmp_path, steps=5)
-    (home,) = tmp_path.iterdir()
-    assert sorted(p.name for p in home.iterdir()) == ["judge.json", "judge.safetensors"]
-    before = (home / "judge.safetensors").stat().st_mtime_ns
-    assert judge_for(digits, tmp_path, steps=5).name == first.name
-    assert (home / "judge.safetensors").stat().st_mtime_ns == before
-    (home / "judge.safetensors").write_bytes(b"damaged")
-    assert judge_for(digits, tmp_path, steps=5).name == first.name
-    judge_for(digits, tmp_path, steps=6)
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_the_judge_of_a_view_is_that_of_the_whole(digits, tmp_path):
-    view = load_data("digits:3")
-    assert view.given is None
-    assert can_judge(view)
-    assert judge_for(view, tmp_path, steps=5).name == judge_for(digits, tmp_path, steps=5).name
-
-
-def test_training_a_judge_leaves_the_global_generator_alone(digits, tmp_path):
-    state = torch.get_rng_state()
-    judge_for(digits, tmp_path, steps=2)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_only_labelled_images_have_a_judge(points, tmp_path):
-    assert not can_judge(points)
-    with pytest.raises(NotSupported, match="labelled images"):
-        judge_for(points, tmp_path)
-
-
-def test_the_temperature_undoes_a_scaling_of_the_logits():
-    g = torch.Generator().manual_seed(0)
-    logits = torch.randn(5000, 4, generator=g, dtype=torch.float64)
-    labels = torch.multinomial(logits.softmax(1), 1, generator=g)[:, 0]
-    assert judges._temperature(logits * 2, labels) == pytest.approx(2, rel=0.1)
-
-
-@pytest.mark.slow
-def test_the_judge_of_mnist_is_right(tmp_path):
-    try:
-        mnist = load_data("mnist")
-    except pmodel.errors.DataError:
-        pytest.skip("MNIST is not here")
-    assert judge_for(mnist, tmp_path).record["accuracy"] >= 0.985
-
-
-def test_the_domain_of_images_may_be_real():
-    assert not can_judge(replace(load_data("digits"), domain=Real((1, 8, 8))))
-    assert can_judge(replace(load_data("digits"), domain=Discrete((1, 8, 8), 17)))
 
 
 def test_a_run_that_has_not_finished_is_not_evaluated(tmp_path):

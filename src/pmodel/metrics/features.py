@@ -10,23 +10,32 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..domain import Discrete, Domain, Table
+from ..errors import NotSupported
 
 __all__ = ["Columns", "Extractor"]
 
 CHUNK = 2**22
-"""Entries of data that are turned into features at a time."""
 SIDE = 8
-"""Images without labels are averaged down to this many pixels a side, so that a covariance can be estimated."""
+"""Images that no judge is made for are averaged down to this many pixels a side, so that a covariance can be estimated."""
 MOST_INDICATORS = 32
 """Discrete entries of at most this many levels become indicator columns where the datum is small."""
 
 
 class Extractor(ABC):
-    """A map from data of one domain to features.
+    """A map from data of one domain to features, and perhaps from features to class probabilities.
 
     Args:
         domain: What one datum is.
+
+    Attributes:
+        classes: How many classes it tells apart; 0 if it has features only.
+        class_names: What the data call these classes; empty if they are not the data's.
     """
+
+    chunk: int = CHUNK
+    """Entries of data that are turned into features at a time."""
+    classes: int = 0
+    class_names: tuple[str, ...] = ()
 
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
@@ -42,8 +51,28 @@ class Extractor(ABC):
     def __call__(self, x: Tensor) -> Tensor:
         """Features of data, ``(N, *shape) -> (N, D)`` float64 on the CPU."""
         with torch.no_grad():
-            rows = max(1, CHUNK // self.domain.entries)
+            rows = max(1, self.chunk // self.domain.entries)
             return torch.cat([self._features(part).to("cpu", torch.float64) for part in torch.split(x, rows)])
+
+    def classified(self, features: Tensor) -> Tensor:
+        """Class probabilities of data whose features are known, ``(N, D) -> (N, classes)`` float64.
+
+        Raises:
+            NotSupported: if it tells no classes apart.
+        """
+        raise NotSupported(
+            "Without labels there are no classes, and so no class probabilities: this judge has features only.",
+            got=self.name,
+            hint="ask only for what needs no classes, such as distances, precision and recall",
+        )
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Class probabilities of data, ``(N, *shape) -> (N, classes)`` float64.
+
+        Raises:
+            NotSupported: if it tells no classes apart.
+        """
+        return self.classified(self(x))
 
 
 @final

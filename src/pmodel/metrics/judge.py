@@ -1,311 +1,206 @@
-"""A judge: a small classifier of the real data that looks at samples.
+"""A judge: a small network, trained on the real data, that looks at samples.
 
-It gives class probabilities (is a sample clearly *some* class, and do all classes occur?) and features for a distance. It is
-trained on the spot on the training split, in float32, with a fixed recipe and derived seeds, and kept as safetensors with
-its hash: numbers of two judges are different measures.
-
-A network is over-confident, first on what it was trained on: its logits are therefore divided by a temperature that is
-fitted on the validation data, and the confidence of held-out *real* data always stands beside that of samples. And second on
-what is no class at all: a plain classifier of digits was 82 % sure of uniform noise. So a part of every batch is such images
-(noise, and images with their pixels shuffled), and the loss there pulls all classes to equal probability. They are chosen
-to resemble no model's samples: a judge trained against one model's faults would not be fair to it.
-
-Where data come with named factors beside the label (``faces``), the features have to tell these apart too: a judge of glasses
-alone looks at the eyes, and a distance of its features would not see a hat.
-
-Source:
-    On Calibration of Modern Neural Networks (Guo et al., 2017), https://arxiv.org/abs/1706.04599
-    Deep Anomaly Detection with Outlier Exposure (Hendrycks et al., 2019), eq. 1, https://arxiv.org/abs/1812.04606
+It gives features for a distance and, where the data have labels, class probabilities: is a sample clearly *some* class, and do
+all classes occur? The judges of ``digits``, ``mnist``, ``mnist-binary`` and ``fashion-mnist`` come with the package. For other
+pictures one is trained on the spot, in float32, with a fixed recipe and derived seeds: a classifier where there are labels
+(``judges.supervised`` says how and why), else features alone (``judges.unsupervised``). A judge is one file, and the file's
+hash is its name: numbers of two judges are different measures. The weights of one that is trained on the spot depend, in
+their last bits, on the number of threads, and so it is kept under that number too; those that are shipped do not.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, final, overload
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as from_bytes
-from torch import Generator, Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from ..data import Dataset, Split, in_memory, load_data
+from ..data import SMALL, Dataset, load_data
 from ..domain import Discrete, Domain
-from ..errors import NotSupported, RunError
-from ..randomness import forked, generator
-from ..storage import read_json, write_json, write_tensors
+from ..errors import BadInput, NotSupported, PmodelError, RunError
+from ..storage import write_atomic
 from .features import Extractor
+from .inception import Inception
+from .judges.file import read, unpack
+from .judges.recipe import VERSION, Recipe
+from .judges.shipped import shipped
+from .judges.training import trained
+from .judges.unsupervised import UNLABELLED
 
-__all__ = ["Judge", "can_judge", "judge_for"]
+__all__ = ["CONFIDENT", "FILE", "Judge", "can_judge", "judge_for"]
 
-RECIPE = 3
-"""Changed whenever the network or its training changes, so that old files are not taken for new ones."""
-STEPS = 1000
-BATCH = 128
-RATE = 3e-3
-OUTLIERS = 32
-"""Images of no class in each batch."""
-EXPOSURE = 0.5
-"""Weight of the loss on them: lambda of Hendrycks et al."""
-FEATURES = 64
+FILE = "judge.safetensors"
+"""The name of a judge's file, in its own folder and beside a report."""
 CONFIDENT = 0.9
 """The confidence from which on a sample counts as clearly some class."""
-
-
-@final
-class Network(nn.Module):
-    """Convolutions down to at most 7 pixels a side, a layer of features, and a linear layer of logits.
-
-    Args:
-        shape: Of an image, ``(C, H, W)``.
-        classes: How many.
-    """
-
-    loc: Tensor
-    scale: Tensor
-    temperature: Tensor
-
-    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
-        super().__init__()
-        channels, side, width = shape[0], max(shape[1:]), 16
-        layers: list[nn.Module] = []
-        while not layers or side > 8:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
-            channels, width, side = width, min(2 * width, 64), (side + 1) // 2
-        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-        self.body = nn.Sequential(*layers, nn.Flatten())
-        with torch.no_grad():
-            flat = self.body(torch.zeros(1, *shape)).shape[1]
-        self.head = nn.Linear(flat, FEATURES)
-        self.top = nn.Linear(FEATURES, classes)
-        for name in ("loc", "scale", "temperature"):
-            self.register_buffer(name, torch.ones(()))
-
-    def features(self, x: Tensor) -> Tensor:
-        """The activations before the last layer, ``(N, FEATURES)``."""
-        hidden: Tensor = self.head(self.body((x.float() - self.loc) / self.scale))
-        return hidden.relu()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, ``(N, classes)``."""
-        logits: Tensor = self.top(self.features(x))
-        return logits
+LEAST_SIDE = 8
+"""Pictures without labels have a judge from so many pixels a side; smaller ones are their own features."""
 
 
 @final
 class Judge(Extractor):
-    """A trained classifier of images.
+    """A trained judge of pictures.
 
     Args:
-        domain: What one image is.
-        network: Trained.
-        record: What is known of its training: data, accuracy, temperature, hash.
+        domain: What one picture is.
+        content: Of its file.
+        class_names: What the data call the classes, where that is not what the file says.
+
+    Attributes:
+        record: What is known of its training: ``kind`` (supervised or self-supervised), ``data`` and their ``hash``,
+            ``accuracy`` on ``n`` data of ``accuracy_on``, ``temperature``, ``recipe``, ``steps``, ``seed``, ``threads``,
+            ``class_names``, and the file's ``sha256``.
+
+    Raises:
+        RunError: if the content is damaged, or no judge that this version reads.
+        BadInput: if it is a judge of another domain.
     """
 
-    def __init__(self, domain: Domain, network: Network, record: dict[str, Any]) -> None:
+    chunk = 2**18
+
+    def __init__(self, domain: Domain, content: bytes, class_names: Sequence[str] = ()) -> None:
         super().__init__(domain)
-        self.network = network.eval()
-        self.record = record
+        self.network, self.record = unpack(content, domain)
+        self._content = content
+        self.classes = self.network.layout.classes
+        if len(class_names) == self.classes:
+            self.record["class_names"] = list(class_names)
+        self.class_names = tuple(self.record["class_names"])
+
+    @classmethod
+    def open(cls, path: str | Path, domain: Domain) -> Judge:
+        """Read a judge from a file that may be damaged or hostile: nothing in it is executed.
+
+        Raises:
+            RunError: if the file is missing, damaged, or no judge that this version reads.
+            BadInput: if it is a judge of another domain.
+        """
+        try:
+            return cls(domain, read(path))
+        except (RunError, BadInput) as error:
+            error.hint = f"{error.hint + '; ' if error.hint else ''}the file is {path}"
+            raise
+
+    def save(self, path: str | Path) -> Path:
+        """Write the very file that it was read from, or would be read from.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
+        write_atomic(Path(path), self._content)
+        return Path(path)
 
     @property
     def name(self) -> str:
-        """With the hash of its weights."""
+        """With the hash of its file."""
         return f"judge of {self.record['data']}, sha256:{self.record['sha256'][:16]}"
 
     def _features(self, x: Tensor) -> Tensor:
         with torch.autocast("cpu", enabled=False):
-            return self.network.features(x)
-
-    def probabilities(self, x: Tensor) -> Tensor:
-        """Class probabilities at the fitted temperature, ``(N, *shape) -> (N, classes)``."""
-        return self.classified(self(x))
+            return self.network.features(x.cpu())
 
     def classified(self, features: Tensor) -> Tensor:
-        """Class probabilities of data whose features are known, ``(N, classes)`` float64."""
-        weight, bias = (t.detach().cpu().double() for t in (self.network.top.weight, self.network.top.bias))
+        """Class probabilities, at the fitted temperature, of data whose features are known, ``(N, classes)`` float64.
+
+        Raises:
+            NotSupported: if it was trained without labels.
+        """
+        if self.network.top is None:
+            return super().classified(features)
+        weight, bias = (t.double() for t in (self.network.top.weight, self.network.top.bias))
         return torch.softmax((features @ weight.T + bias) / float(self.network.temperature), 1)
 
 
 def can_judge(data: Dataset) -> bool:
-    """Whether a judge of these data, or of those that they are a view of, can be trained."""
-    labelled = data.given is not None or data.parent not in ("", data.name)
-    return data.domain.image and isinstance(data.domain, Discrete) and labelled
+    """Whether there can be a judge of these data: discrete pictures that are labelled, or else not tiny and not few."""
+    if not (data.domain.image and isinstance(data.domain, Discrete)):
+        return False
+    if data.given is not None or _is_view(data):
+        return True
+    return min(data.domain.shape[1:]) >= LEAST_SIDE and len(data.train) > SMALL
 
 
+def _is_view(data: Dataset) -> bool:
+    return data.parent not in ("", data.name)
+
+
+@overload
 def judge_for(
-    data: Dataset, folder: str | Path, *, steps: int = STEPS, progress: Callable[[float], None] | None = None
-) -> Judge:
-    """The judge of a data set: read from the folder, or trained (a minute at most on two cores) and kept there.
+    data: Dataset, folder: str | Path, *, steps: int | None = None, progress: Callable[[float], None] | None = None
+) -> Judge: ...
+@overload
+def judge_for(
+    data: Dataset,
+    folder: str | Path,
+    *,
+    judge: str | Path | None,
+    steps: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Judge | Inception: ...
+def judge_for(
+    data: Dataset,
+    folder: str | Path,
+    *,
+    judge: str | Path | None = None,
+    steps: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Judge | Inception:
+    """The judge of a data set: the shipped one, or one from the folder, or trained and kept there.
 
     Args:
-        data: Labelled images; for a view such as ``mnist:0`` the judge is that of the whole set.
+        data: Pictures; for a view such as ``mnist:0`` the judge is that of the whole set.
         folder: Where judges are kept, each in a folder named by the hash of what it depends on.
-        steps: Of training.
+        judge: Another one: the file of a judge, or ``inception``.
+        steps: Of training. A number given, the judge is trained even where one is shipped.
         progress: Called with the part of the training that is done.
 
     Raises:
-        NotSupported: if the data are not labelled images.
+        NotSupported: if the data are not pictures that can be judged, or ``inception`` is not installed.
+        RunError: if the file is damaged.
+        BadInput: if the file is a judge of another domain.
     """
+    if judge == "inception":
+        return Inception(data.domain)
+    if judge is not None:
+        return Judge.open(judge, data.domain)
     if not can_judge(data):
-        raise NotSupported("A judge needs labelled images.", got=data.name)
-    whole = (
-        data if data.given is not None and data.parent in ("", data.name) else load_data(data.parent, **data.options)
-    )
-    home = Path(folder) / _key(whole, steps)[:16]
-    known = _read(whole, home)
-    if known is None:
-        known = _trained(whole, home, steps, progress)
-    return known
+        raise NotSupported(
+            "A judge needs labelled images of whole levels, or more than a few unlabelled ones.",
+            got=data.summary,
+            hint=f"unlabelled: more than {SMALL} for training, of at least {LEAST_SIDE} pixels a side",
+        )
+    whole = load_data(data.parent, **data.options) if _is_view(data) else data
+    content = shipped(whole.hash) if steps is None else None
+    if content is not None:
+        return Judge(whole.domain, content, whole.label_names)
+    recipe = Recipe() if whole.given is not None else UNLABELLED
+    return _kept(whole, Path(folder), recipe if steps is None else replace(recipe, steps=steps), progress)
 
 
-def _key(data: Dataset, steps: int) -> str:
-    """The content hash of everything that the training depends on."""
-    recipe: dict[str, Any] = {"data": data.hash, "recipe": RECIPE, "steps": steps, "threads": torch.get_num_threads()}
-    if data.factor_values:
-        recipe["factors"] = {name: list(values) for name, values in data.factor_values.items()}
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-
-
-def _classes(data: Dataset) -> int:
-    if data.given is None:
-        raise NotSupported("A judge needs labelled images.", got=data.name)
-    return data.given.levels
-
-
-def _untrained(data: Dataset) -> Network:
-    with forked(0, "judge"):
-        return Network(data.domain.shape, _classes(data))
-
-
-def _read(data: Dataset, home: Path) -> Judge | None:
-    """The judge in a folder; None if there is none, or its files do not belong together."""
-    network = _untrained(data)
+def _kept(data: Dataset, folder: Path, recipe: Recipe, progress: Callable[[float], None] | None) -> Judge:
+    """The judge in its folder, if it is there and whole; else it is made."""
+    path = folder / _key(data, recipe)[:16] / FILE
     try:
-        record = read_json(home / "judge.json")
-        content = (home / "judge.safetensors").read_bytes()
-        if hashlib.sha256(content).hexdigest() != record.get("sha256"):
-            return None
-        network.load_state_dict(from_bytes(content))
-    except (RunError, OSError, SafetensorError, RuntimeError):
-        return None
-    return Judge(data.domain, network, record)
+        return Judge(data.domain, read(path), data.label_names)
+    except PmodelError:  # not there, or damaged: made again
+        content = trained(data, recipe, progress)
+        write_atomic(path, content)
+        return Judge(data.domain, content, data.label_names)
 
 
-def _trained(data: Dataset, home: Path, steps: int, progress: Callable[[float], None] | None) -> Judge:
-    began = time.perf_counter()
-    network = _untrained(data)
-    _standardise(network, data.train.x[:5000])
-    _train(network, data, steps, progress)
-    network.eval()
-    separate = data.valid is not data.train
-    if separate and len(data.valid):
-        network.temperature.fill_(_temperature(_logits(network, in_memory(data.valid.x)), _labels(data.valid)))
-    tested = _logits(network, in_memory(data.test.x)).argmax(1) == _labels(data.test)
-    write_tensors(home / "judge.safetensors", network.state_dict())
-    record = {
-        "data": data.name,
-        "hash": data.hash,
-        "classes": _classes(data),
-        "class_names": list(data.label_names),
-        "recipe": RECIPE,
-        "steps": steps,
+def _key(data: Dataset, recipe: Recipe) -> str:
+    """The content hash of everything that the training depends on."""
+    found: dict[str, Any] = {
+        "data": data.hash,
+        "version": VERSION,
+        "recipe": recipe.to_json(),
         "threads": torch.get_num_threads(),
-        "temperature": float(network.temperature),
-        "accuracy": float(tested.double().mean()),
-        "accuracy_on": "held-out data" if separate else "training data: there are no others",
-        "n": len(tested),
-        "seconds": time.perf_counter() - began,
-        "sha256": hashlib.sha256((home / "judge.safetensors").read_bytes()).hexdigest(),
     }
-    write_json(home / "judge.json", record)
-    return Judge(data.domain, network, record)
-
-
-def _standardise(network: Network, x: Tensor) -> None:
-    sample = x.double()
-    network.loc.fill_(sample.mean())
-    network.scale.fill_(sample.std().clamp_min(1e-6))
-
-
-def _labels(split: Split) -> Tensor:
-    if split.y is None:
-        raise NotSupported("A judge needs labelled images.")
-    return split.y.long()
-
-
-@final
-class _Aside(nn.Module):
-    """What the features must tell apart beside the label: each named factor, by a linear layer of its own."""
-
-    def __init__(self, data: Dataset) -> None:
-        super().__init__()
-        self.columns = [data.factor_names.index(name) for name in data.factor_values]
-        self.tops = nn.ModuleList(nn.Linear(FEATURES, len(values)) for values in data.factor_values.values())
-
-    def forward(self, features: Tensor, factors: Tensor | None) -> Tensor:
-        """The mean cross-entropy of the factors; 0 if there are none."""
-        if factors is None or not self.columns:
-            return features.new_zeros(())
-        truth = factors[:, self.columns].long().T
-        losses = [F.cross_entropy(top(features), column) for top, column in zip(self.tops, truth, strict=True)]
-        return torch.stack(losses).mean()
-
-
-def _train(network: Network, data: Dataset, steps: int, progress: Callable[[float], None] | None) -> None:
-    """AdamW with one cycle of the rate; images are shifted by a pixel, because a digit moved is the same digit."""
-    split = data.train
-    with forked(0, "judge", "aside"):
-        aside = _Aside(data)
-    parameters = [*network.parameters(), *aside.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=1e-2)
-    labels, n = _labels(split), len(split.x)
-    noise = generator(0, "judge", "batches")
-    network.train()
-    with torch.enable_grad(), torch.autocast("cpu", enabled=False):
-        for step in range(steps):
-            done = step / steps
-            for group in optimiser.param_groups:
-                group["lr"] = RATE * min(done / 0.1, (1 - done) / 0.9)
-            rows = torch.randint(n, (min(BATCH, n),), generator=noise)
-            shift = torch.randint(-1, 2, (2,), generator=noise).tolist()
-            x = _shifted(split.x[rows].float(), shift[0], shift[1])
-            features = network.features(torch.cat([x, _outliers(x[:OUTLIERS], step, noise)]))
-            logits = network.top(features)
-            even = logits[len(x) :].logsumexp(1) - logits[len(x) :].mean(1)  # cross-entropy to equal probabilities
-            loss = F.cross_entropy(logits[: len(x)], labels[rows]) + EXPOSURE * even.mean()
-            loss = loss + aside(features[: len(x)], None if split.factors is None else split.factors[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            if progress is not None and step % 50 == 49:
-                progress((step + 1) / steps)
-
-
-def _outliers(x: Tensor, step: int, noise: Generator) -> Tensor:
-    """Images of no class: noise over the range of the values, or images with their pixels shuffled, in turn."""
-    if step % 2:
-        return x.min() + (x.max() - x.min()) * torch.rand(x.shape, generator=noise)
-    return x.flatten(1)[:, torch.randperm(x[0].numel(), generator=noise)].view_as(x)
-
-
-def _shifted(x: Tensor, down: int, right: int) -> Tensor:
-    """Images moved by a pixel or not; what comes in repeats the border."""
-    height, width = x.shape[2:]
-    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    return padded[:, :, 1 - down : 1 - down + height, 1 - right : 1 - right + width]
-
-
-def _logits(network: Network, x: Tensor) -> Tensor:
-    with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        return torch.cat([network(part).double() for part in torch.split(x, 2000)])
-
-
-def _temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature, of 400 from 1/16 to 16, under which the labels are likeliest."""
-    grid = torch.logspace(-4, 4, 400, base=2.0, dtype=torch.float64)
-    losses = [float(F.cross_entropy(logits / t, labels)) for t in grid]
-    return float(grid[losses.index(min(losses))])
+    if data.factor_values:
+        found["factors"] = {name: list(values) for name, values in data.factor_values.items()}
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
