@@ -25,7 +25,7 @@ small. Every term has an unbiased estimate. Let :math:`a_i = \sum_{j \ne i} k(x_
 
 The variance over i of :math:`a_i / (n-2) - b_i / m` is on average :math:`\sigma_x^2 + \zeta_{xx} / (n-2) + \zeta_{xy} / m`,
 from which :math:`\sigma_x^2` follows. Where the first order comes out negative, it is taken to be 0: on equal distributions the
-error is therefore up to 20 % too large rather than, at times, far too small. It is that of the draw of both samples and real data.
+error is therefore up to 20 % too large rather than, at times, far too small. It is that of the draw of both sets.
 
 Source:
     Demystifying MMD GANs (Bińkowski et al., 2018), section 4, https://arxiv.org/abs/1801.01401
