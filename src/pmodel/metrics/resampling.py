@@ -38,6 +38,7 @@ __all__ = [
     "MOST_BOOTSTRAP",
     "binomial_stderr",
     "bootstrap",
+    "delete_m",
     "estimator",
     "jackknife",
     "stderr_of",
@@ -124,7 +125,7 @@ def jackknife(
     parts = order.tensor_split(min(groups, n))
     total, without = _left_out([gather(rows[part]) for part in parts])
     sizes = torch.tensor([len(part) for part in parts], dtype=torch.float64)
-    return _delete_m(statistic(total), [statistic(rest) for rest in without], sizes)
+    return delete_m(statistic(total), [statistic(rest) for rest in without], sizes)
 
 
 def stderr_of(
@@ -201,8 +202,8 @@ def _left_out(parts: Sequence[A]) -> tuple[A, list[A]]:
     return first[-1], [last[1], *between, first[-2]]
 
 
-def _delete_m(whole: float, without: Sequence[float], sizes: Tensor) -> float | None:
-    """The error from the statistic of all rows and of those without each group."""
+def delete_m(whole: float, without: Sequence[float], sizes: Tensor) -> float | None:
+    """The jackknife's error from the statistic of all rows, of those without each group, and how many rows each group has."""
     left = torch.tensor(without, dtype=torch.float64)
     h = sizes.sum() / sizes
     pseudo = h * whole - (h - 1) * left
