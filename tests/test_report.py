@@ -2,9 +2,7 @@
 
 import functools
 import json
-import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 import torch
@@ -19,48 +17,7 @@ from pmodel.report import numbers
 from pmodel.report.curves import chart, curves
 from pmodel.report.figures import Gallery
 from pmodel.report.markup import Markup, element, joined
-
-HOSTILE = '<script>alert("1")</script>\'"><img src=https://evil.example/x onerror=alert(1)>&amp;'
-
-
-class Page(HTMLParser):
-    """Every element, attribute and address of a page, and its text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.attributes, self.text, self.open = [], [], [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += [(tag, *pair) for pair in attributes]
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += [(tag, *pair) for pair in attributes]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def is_safe(text):
-    page = Page(text)
-    assert not page.open
-    assert not {"script", "iframe", "object", "embed", "link", "base", "form"} & set(page.tags)
-    assert not [a for a in page.attributes if a[1].startswith("on")]
-    addresses = [value for _, name, value in page.attributes if name in ("src", "href", "srcset", "action", "data")]
-    assert all(value.startswith("data:image/png;base64,") for value in addresses)
-    assert not re.search(r"url\(|@import", text)
-    policy = next(value for tag, name, value in page.attributes if tag == "meta" and name == "content")
-    assert "default-src 'none'" in policy
-    assert "script" not in policy
-    return page
+from reports import HOSTILE, is_safe
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +50,7 @@ def test_names_in_a_run_are_text(hostile, tmp_path):
 def test_label_names_are_text(tmp_path, monkeypatch):
     digits = load_data("digits")
     named = replace(digits, label_names=(HOSTILE, *digits.label_names[1:]), name="d", parent="d")
-    monkeypatch.setattr("pmodel.evaluation.judge_for", functools.partial(judge_for, steps=400))
+    monkeypatch.setattr("pmodel.evaluation.bench.judge_for", functools.partial(judge_for, steps=400))
     compare(["uniform"], named, out=tmp_path / "out", n=300, judges=tmp_path / "judges")
     assert HOSTILE in "".join(is_safe((tmp_path / "out/report.html").read_text()).text)
 
@@ -144,8 +101,8 @@ def test_a_likelihood_shows_its_kind_and_a_cost_the_reverse():
 
 
 def test_places_say_when_nothing_is_decided():
-    assert numbers.place({"best": 1, "worst": 1}, 3) == "1 of 3"
-    assert numbers.place({"best": 1, "worst": 3}, 3) == "undecided: 1 to 3 of 3"
+    assert numbers.place({"best": 1, "worst": 1}, 3) == "place 1 of 3"
+    assert numbers.place({"best": 1, "worst": 3}, 3) == "place 1–3 of 3"
     assert numbers.place({"best": 1, "worst": 1}, 1) == numbers.place(None, 3) == ""
 
 
@@ -178,6 +135,7 @@ def test_points_outside_the_picture_are_counted():
 
 def test_constant_curves_and_single_points_can_be_drawn(tmp_path):
     assert "polyline" in chart({"loss": [(0.0, 1.0), (0.0, 1.0)]}, "a")
+    assert "polyline" in chart({"loss": [(0.0, 0.0), (1.0, 0.0)]}, "a")
     (tmp_path / "events.jsonl").write_text(
         '{"seconds": 1, "losses": {"a": 1.0}}\n{"seconds": 2, "losses": {"b": NaN}}\n'
     )

@@ -1,86 +1,118 @@
-"""Training curves as pictures made of lines: one small chart for each model, from the log of its run."""
+"""Training curves as pictures made of lines, from the logs of runs."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from .axes import Scale, plain, times
 from .markup import Markup, element
-from .numbers import duration, number
 
-__all__ = ["chart", "curves"]
+__all__ = ["chart", "curves", "validation"]
 
 Curve = list[tuple[float, float]]
-WIDTH, HEIGHT = 320, 170
-LEFT, RIGHT, TOP, BOTTOM = 8, 8, 20, 22
+WIDTH, HEIGHT = 350, 190
+LEFT, RIGHT, TOP, BOTTOM = 50, 8, 10, 24
+LINES = 8
+"""Curves on a chart, at most: four colours, full and broken."""
 LARGEST_LOG = 64 * 2**20
 
 
 def curves(run: Path) -> dict[str, Curve]:
-    """Named curves over seconds from a run's log: losses, or the log-likelihood of expectation maximisation.
-
-    Lines that cannot be read are left out: a log may have been cut off.
-    """
+    """Named curves over seconds from a run's log: losses, or the log-likelihood of expectation maximisation."""
     found: dict[str, Curve] = {}
-    log = run / "events.jsonl"
-    if not log.is_file() or log.stat().st_size > LARGEST_LOG:
-        return found
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            event = json.loads(line)
-            seconds = float(event["seconds"])
-            values = dict(event.get("losses") or {})
-            if event.get("log_prob") is not None:
-                values["training log-likelihood"] = event["log_prob"]
-            for name, value in values.items():
-                if math.isfinite(value):
-                    found.setdefault(str(name), []).append((seconds, float(value)))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue
+    for event in _events(run):
+        values = event.get("losses")
+        values = dict(values) if isinstance(values, dict) else {}
+        if event.get("log_prob") is not None:
+            values["training log-likelihood"] = event["log_prob"]
+        for name, value in values.items():
+            _add(found.setdefault(str(name), []), event, value)
     return {name: curve for name, curve in found.items() if len(curve) > 1}
 
 
+def validation(run: Path) -> Curve:
+    """The log-likelihood of held-out data over seconds, from a run's log."""
+    curve: Curve = []
+    for event in _events(run):
+        if event.get("event") == "validated":
+            _add(curve, event, event.get("value"))
+    return curve
+
+
+def _events(run: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a log. One that cannot be read is left out: the log may have been cut off."""
+    log = run / "events.jsonl"
+    if not log.is_file() or log.stat().st_size > LARGEST_LOG:
+        return
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            yield event
+
+
+def _add(curve: Curve, event: dict[str, Any], value: object) -> None:
+    seconds = event.get("seconds")
+    if (
+        isinstance(seconds, int | float)
+        and isinstance(value, int | float)
+        and math.isfinite(seconds)
+        and math.isfinite(value)
+    ):
+        curve.append((float(seconds), float(value)))
+
+
 def chart(named: dict[str, Curve], title: str) -> Markup:
-    """A chart of up to four curves on one scale. The vertical range leaves out the steep start."""
-    shown = dict(list(named.items())[:4])
-    times = [t for curve in shown.values() for t, _ in curve]
-    low, high = _range(list(shown.values()))
-    x0, x1, y0, y1 = LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, TOP
-
-    def point(t: float, value: float) -> str:
-        across = (t - min(times)) / (max(times) - min(times) or 1)
-        up = (min(max(value, low), high) - low) / (high - low)
-        return f"{x0 + across * (x1 - x0):.1f},{y0 + up * (y1 - y0):.1f}"
-
+    """A chart of up to eight curves on one scale. The vertical range leaves out the steep start."""
+    shown = dict(list(named.items())[:LINES])
+    x = Scale.of([t for curve in shown.values() for t, _ in curve], LEFT, WIDTH - RIGHT, times, log=False)
+    y = Scale.of(_later(list(shown.values())), HEIGHT - BOTTOM, TOP, plain, log=False)
     lines = [
-        element("polyline", points=" ".join(point(*p) for p in curve), class_=f"line s{index}")
+        element(
+            "polyline", points=" ".join(f"{x(t):.1f},{y(value):.1f}" for t, value in curve), class_=f"line s{index}"
+        )
         for index, curve in enumerate(shown.values())
     ]
-    texts = [
-        element("text", number(high), x=x0, y=y1 - 6),
-        element("text", number(low), x=x0, y=y0 + 15),
-        element("text", duration(max(times)), x=x1, y=y0 + 15, text_anchor="end"),
-    ]
-    axis = element("line", x1=x0, x2=x1, y1=y0, y2=y0, class_="axis")
     picture = element(
         "svg",
         element("title", title),
-        axis,
+        *_frame(x, y),
         *lines,
-        *texts,
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
         class_="chart",
     )
-    keys = [element("li", name, class_=f"s{index}") for index, name in enumerate(shown)]
+    swatch = [
+        element(
+            "svg",
+            element("line", x1=0, x2=22, y1=5, y2=5, class_=f"line s{index}"),
+            viewBox="0 0 22 10",
+            aria_hidden="true",
+        )
+        for index in range(len(shown))
+    ]
+    keys = [element("li", mark, name) for mark, name in zip(swatch, shown, strict=True)]
     return element("div", picture, element("ul", *keys, class_="keys"))
 
 
-def _range(shown: Sequence[Curve]) -> tuple[float, float]:
-    """From the least to the greatest value of all curves, without the first tenth of each where it is far off."""
-    later = [value for curve in shown for _, value in curve[len(curve) // 10 :]]
-    low, high = min(later), max(later)
-    margin = 0.05 * (high - low) or 0.5
-    return low - margin, high + margin
+def _frame(x: Scale, y: Scale) -> list[Markup]:
+    bottom = HEIGHT - BOTTOM
+    parts = [element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom, class_="axis")]
+    for at, name in y.ticks():
+        parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=f"{at:.1f}", y2=f"{at:.1f}", class_="rule"))
+        parts.append(element("text", name, x=LEFT - 6, y=f"{at + 4:.1f}", text_anchor="end"))
+    for at, name in x.ticks():
+        anchor = "end" if at > WIDTH - 24 else "middle"
+        parts.append(element("text", name, x=f"{at:.1f}", y=HEIGHT - 7, text_anchor=anchor))
+    return parts
+
+
+def _later(shown: Sequence[Curve]) -> list[float]:
+    """The values of all curves without the first tenth of each, where it is far off."""
+    return [value for curve in shown for _, value in curve[len(curve) // 10 :]]

@@ -18,10 +18,18 @@ from .numbers import number
 
 __all__ = ["Gallery"]
 
-COLUMNS = 8
-"""Images in a row of a grid, at most."""
-WIDTH = 336
-"""CSS pixels of a figure, about; image grids are magnified by whole numbers up to it."""
+COLUMNS, ROWS_OF_IMAGES = 6, 5
+"""Images in a row of a grid, at most, and rows of it, or as many as columns."""
+FILLED = 0.85
+"""A grid fills so much of a figure's width, where that can be."""
+WIDTH = 350
+"""CSS pixels of a figure; image grids are magnified by whole numbers up to it."""
+LEGIBLE = 44
+"""CSS pixels of an image's side that make it more than a postage stamp."""
+PAIR = 84
+"""CSS pixels of an image in a pair, about."""
+PAIRS = 10
+"""Samples that are shown beside their nearest training data."""
 STATES = 64
 """Discrete data of at most so many states are shown as frequencies."""
 NAMED = 16
@@ -83,6 +91,22 @@ class Gallery:
             return self._histogram(x, description)
         return self._rows(x[:ROWS])
 
+    def pairs(self, x: Tensor, near: Tensor, description: str) -> Markup | None:
+        """Samples, each with its nearest training datum under it; None for data whose nearness is no picture.
+
+        Args:
+            x: Samples, ``(n, *shape)``.
+            near: The nearest training data of the first of them, ``(m, *shape)``.
+            description: For those who cannot see it.
+        """
+        shown = min(len(x), len(near), PAIRS)
+        if self.domain.image:
+            return _image_pairs(x[:shown], near[:shown], self.domain, description)
+        if not self.wide or not shown:
+            return None
+        both = torch.stack([x[:shown].double(), near[:shown].double()], 1).flatten(0, 1)
+        return self._rows(both, ["sample", "nearest"] * shown)
+
     def _points(self, x: Tensor, description: str) -> Markup:
         left, bottom, side = self.box
         size = WIDTH * FINE
@@ -124,14 +148,15 @@ class Gallery:
         names = [number(float(edges[k])) if k in (0, BINS // 2, BINS - 1) else "" for k in range(BINS)]
         return _bars(both[0].tolist(), both[1].tolist(), names, description)
 
-    def _rows(self, x: Tensor) -> Markup:
+    def _rows(self, x: Tensor, names: Sequence[str] = ()) -> Markup:
         flat = x.flatten(1)
         table = self.domain if isinstance(self.domain, Table) else None
         shown = min(FIELDS, flat.shape[1])
         heads = [table.columns[k].name if table else f"x{k + 1}" for k in range(shown)]
         more = flat.shape[1] - shown
-        heads += [f"… {more} more"] if more else []
+        heads = [*([""] if names else []), *heads, *([f"… {more} more"] if more else [])]
         body = [[_cell(float(row[k]), table, k) for k in range(shown)] + [""] * bool(more) for row in flat]
+        body = [[name, *cells] for name, cells in zip(names, body, strict=True)] if names else body
         return element(
             "div",
             element(
@@ -145,17 +170,50 @@ class Gallery:
 
 
 def _images(x: Tensor, domain: Domain, description: str) -> Markup:
-    side = domain.shape[2] + 1
-    columns = max(2, min(COLUMNS, WIDTH // max(40, 2 * side if side < 50 else side)))
-    sheet = grid(x[: columns * max(columns, 6)], domain, columns=columns)
-    scale = max(1, WIDTH // sheet.width)
+    """A grid at the images' own resolution, which the page magnifies by a whole number."""
+    columns, scale = _layout(domain.shape[2] + 1)
+    sheet = _sheet(x[: columns * max(columns, ROWS_OF_IMAGES)], domain, columns)
+    return _picture(sheet, scale, description)
+
+
+def _layout(side: int) -> tuple[int, int]:
+    """How many images stand in a row, and their magnification: as many as are legible and fill the figure's width."""
+    choices = [(columns, WIDTH // (columns * side - 1)) for columns in range(COLUMNS, 0, -1)]
+    fitting = [(c, scale) for c, scale in choices if scale and scale * side >= LEGIBLE]
+    filling = [(c, scale) for c, scale in fitting if c * scale * side >= FILLED * WIDTH]
+    return (filling or fitting or [(1, 1)])[0]
+
+
+def _sheet(x: Tensor, domain: Domain, columns: int) -> Image.Image:
+    """A grid of images with nothing between them: the page shines through."""
+    sheet = grid(x, domain, columns=columns)
+    height, width = domain.shape[1:]
+    mask = Image.new("L", sheet.size, 0)
+    for k in range(len(x)):
+        mask.paste(
+            255,
+            (box := (1 + k % columns * (width + 1), 1 + k // columns * (height + 1)))
+            + (box[0] + width, box[1] + height),
+        )
+    sheet.putalpha(mask)
+    return sheet.crop((1, 1, sheet.width - 1, sheet.height - 1))
+
+
+def _picture(sheet: Image.Image, scale: int, description: str) -> Markup:
+    size = {"width": sheet.width * scale, "height": sheet.height * scale}
     return element(
-        "img",
-        src=image_uri(png(sheet)),
-        alt=description,
-        width=sheet.width * scale,
-        height=sheet.height * scale,
-        class_="grid",
+        "img", src=image_uri(png(sheet)), alt=description, **size, class_="grid" if scale > 1 else "grid fine"
+    )
+
+
+def _image_pairs(x: Tensor, near: Tensor, domain: Domain, description: str) -> Markup:
+    scale = max(1, round(PAIR / domain.shape[2]))
+    sheets = [_sheet(torch.stack(pair), domain, 1) for pair in zip(x, near, strict=True)]
+    described = (
+        f"{description}, {k}: above the sample, below its nearest training datum" for k in range(1, len(x) + 1)
+    )
+    return element(
+        "div", *(_picture(sheet, scale, words) for sheet, words in zip(sheets, described, strict=True)), class_="pairs"
     )
 
 

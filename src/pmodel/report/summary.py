@@ -1,32 +1,25 @@
 """``report.json``: the numbers of a comparison, and what follows from them.
 
-::
-
-    {"schema", "written", "versions", "machine", "data", "protocol", "judge",
-     "models": [{"name", "options", "label", "seeds": [{"seed", "run", "error", …}], "likelihood", "metrics", "speed",
-                 "parameters", "health", "run", "error", "place": {"likelihood", "fid"}}],
-     "order": {"likelihood": [verdict], "fid": [verdict]}, "commands"}
-
-A likelihood, or any other number of a model with several seeds, is the mean over them; ``seeds`` holds each.
+Its fields are in ``schema.json`` beside this file, and in words in ``docs/report.md``. A likelihood, or any other number of a
+model with several seeds, is the mean over them; ``seeds`` holds each.
 """
 
 from __future__ import annotations
 
 import math
 import platform
-import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .. import __version__
 from ..data import Dataset
-from ..metrics import Candidate, Judge, Verdict, bits_per_dim_json, compare_likelihoods
-from ..metrics.likelihood import NORMAL_99, places, seeds_half
-from ..settings import spelt_settings
+from ..metrics import Candidate, Judge, bits_per_dim_json
+from ..metrics.catalogue import METRICS
+from .commands import comparing
+from .ranking import ranked
 
 if TYPE_CHECKING:
     from ..comparison import Outcome
@@ -51,28 +44,19 @@ def summary(data: Dataset, bench: Bench, shared: Mapping[str, Any], outcomes: Se
         groups.setdefault(outcome.job.entry.label, []).append(outcome)
     candidates = [c for label, group in groups.items() if (c := _candidate(label, group, bench)) is not None]
     models = [_model(label, group, candidates, data) for label, group in groups.items()]
-    order = {
-        "likelihood": [compare_likelihoods(a, b) for a, b in combinations(candidates, 2)],
-        "fid": _distances(models),
-    }
-    ranked = {
-        "likelihood": [c.name for c in candidates if c.kind != "estimate"],
-        "fid": [m["label"] for m in models if m["metrics"].get("fid")],
-    }
-    for column, verdicts in order.items():
-        found = places(verdicts, ranked[column])
-        for model in models:
-            place = found.get(model["label"])
-            model["place"][column] = None if place is None else {"best": place[0], "worst": place[1]}
+    order = ranked(models, candidates)
+    for model in models:
+        model["place"] = {column: found.get(model["label"]) for column, (_, found) in order.items()}
+    seeds = sorted({outcome.job.seed for outcome in outcomes})
     return {
         "schema": SCHEMA,
         **origin(),
         "data": data_json(data) | {"truth": bench.truth()},
-        "protocol": {**bench.protocol, **{k: v for k, v in shared.items() if k != "data"}, "seeds": _seeds(outcomes)},
+        "protocol": {**bench.protocol, **{k: v for k, v in shared.items() if k != "data"}, "seeds": seeds},
         "judge": bench.extractor.record if isinstance(bench.extractor, Judge) else None,
         "models": models,
-        "order": {column: [verdict.to_json() for verdict in verdicts] for column, verdicts in order.items()},
-        "commands": [_command(data, shared, list(groups), _seeds(outcomes), bench)],
+        "order": {column: [verdict.to_json() for verdict in verdicts] for column, (verdicts, _) in order.items()},
+        "commands": [comparing(data, shared, list(groups), seeds, bench.n)],
     }
 
 
@@ -98,10 +82,6 @@ def data_json(data: Dataset) -> dict[str, Any]:
     }
 
 
-def _seeds(outcomes: Sequence[Outcome]) -> list[int]:
-    return sorted({outcome.job.seed for outcome in outcomes})
-
-
 def _candidate(label: str, group: Sequence[Outcome], bench: Bench) -> Candidate | None:
     scored = tuple(o.evaluation.scored for o in group if o.evaluation is not None and o.evaluation.scored is not None)
     return Candidate(label, bench.measure, scored) if scored else None
@@ -116,10 +96,10 @@ def _model(label: str, group: Sequence[Outcome], candidates: Sequence[Candidate]
     metrics: dict[str, Any] = {}
     if likelihood is not None and data.domain.measure == "mass":
         metrics["bits_per_dim"] = bits_per_dim_json(likelihood, data.domain.entries)
-    for name in ("fid", "judge"):
-        values = [e["metrics"][name] for e in found if name in e["metrics"]]
+    for row in METRICS:
+        values = [e["metrics"][row.name] for e in found if row.name in e["metrics"]]
         if values:
-            metrics[name] = _over_seeds(values)
+            metrics[row.name] = _over_seeds(values)
     names = dict.fromkeys(sentence for e in found for sentence in e["health"])
     return {
         "name": group[0].job.entry.name,
@@ -150,20 +130,17 @@ def _seed(outcome: Outcome) -> dict[str, Any]:
 
 def _over_seeds(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A metric's mean over the seeds; its error covers the samples and the seeds. The rest is the first seed's."""
+    flags = list(dict.fromkeys(flag for v in values for flag in v.get("flags", ())))
+    rest = {**values[0], "flags": flags, "seeds": len(values)}
+    if any(v["value"] is None for v in values):
+        return {**rest, "value": None, "stderr": None, "sample_stderr": None, "seed_stderr": 0.0}
     numbers = torch.tensor([v["value"] for v in values], dtype=torch.float64)
     k = len(values)
-    own = [v["stderr"] for v in values if v["stderr"] is not None]
+    own = [v["stderr"] for v in values if v.get("stderr") is not None]
     inner = math.sqrt(sum(e * e for e in own)) / k if own else None
     between = float(numbers.std()) / math.sqrt(k) if k > 1 else 0.0
     stderr = None if inner is None and k < 2 else math.hypot(inner or 0.0, between)
-    return {
-        **values[0],
-        "value": float(numbers.mean()),
-        "stderr": stderr,
-        "seeds": k,
-        "sample_stderr": inner,
-        "seed_stderr": between,
-    }
+    return {**rest, "value": float(numbers.mean()), "stderr": stderr, "sample_stderr": inner, "seed_stderr": between}
 
 
 def _means(speeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -171,37 +148,3 @@ def _means(speeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first = speeds[0] if speeds else {}
     shared = [name for name in first if all(isinstance(s.get(name), int | float) for s in speeds)]
     return {name: sum(s[name] for s in speeds) / len(speeds) if len(speeds) > 1 else first[name] for name in shared}
-
-
-def _distances(models: Sequence[Mapping[str, Any]]) -> list[Verdict]:
-    """Which of two distances is the smaller one, if their intervals say so."""
-    with_fid = [(m["label"], m["metrics"]["fid"]) for m in models if "fid" in m["metrics"]]
-    return [_nearer(*a, *b) for a, b in combinations(with_fid, 2)]
-
-
-def _nearer(first: str, a: Mapping[str, Any], second: str, b: Mapping[str, Any]) -> Verdict:
-    difference = b["value"] - a["value"]  # positive where the first is nearer
-    if a["sample_stderr"] is None or b["sample_stderr"] is None:
-        return Verdict(first, second, "undecided", difference, None, "too few samples for a standard error")
-    samples = NORMAL_99 * math.hypot(a["sample_stderr"], b["sample_stderr"])
-    half = math.hypot(samples, seeds_half((m["seed_stderr"], m["seeds"]) for m in (a, b)))
-    interval = (difference - half, difference + half)
-    if interval[0] > 0:
-        return Verdict(first, second, "first", difference, interval, "the interval of the difference excludes zero")
-    if interval[1] < 0:
-        return Verdict(first, second, "second", difference, interval, "the interval of the difference excludes zero")
-    return Verdict(first, second, "undecided", difference, interval, "the interval of the difference holds zero")
-
-
-def _command(
-    data: Dataset, shared: Mapping[str, Any], labels: Sequence[str], seeds: Sequence[int], bench: Bench
-) -> str:
-    """The command that makes this comparison again."""
-    words = ["pmodel", "compare", *labels, "--data", data.source or data.name]
-    words += spelt_settings(data.options, "data.")
-    words += ["--budget", f"{shared['budget']:g}s"] if shared["budget"] is not None else []
-    words += ["--steps", str(shared["steps"])] if shared["steps"] is not None else []
-    words += ["--size", shared["size"]] if shared["size"] != "base" else []
-    words += ["--seeds", str(len(seeds))] if len(seeds) > 1 else []
-    words += ["-n", str(bench.n)] if bench.n != 2000 else []
-    return shlex.join([*words, "--out", "comparison"])

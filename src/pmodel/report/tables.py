@@ -3,59 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
+from .columns import GROUPS, WAYS, Cell, Column
 from .markup import Markup, element
-from .numbers import count, duration, likelihood, metric, number, place, share
+from .numbers import number
 
 __all__ = ["measure_words", "order", "results"]
 
 Model = Mapping[str, Any]
 
+LONGEST_UNIT = 12
+"""Characters of a unit at the head of a column; a longer one stands in the glossary only."""
+REFERENCES = {
+    "truth": ("the true density", "no model is above it"),
+    "floor": ("real data", "the floor"),
+    "held_out": ("training data", "the control"),
+}
 
-def results(models: Sequence[Model], truth: Mapping[str, Any] | None, caption: str) -> Markup:
-    """A row for each model; a column stands only where some model has the number."""
-    columns = [column for column in _columns(models) if any(column[1](m) for m in models)]
-    heads = [element("th", "model", scope="col"), *(element("th", head, scope="col") for head, _ in columns)]
-    rows = [_row(model, columns) for model in models]
-    if truth is not None:
-        blank = [element("td", class_="blank") for _ in columns[1:]]
-        value = element("td", element("span", likelihood(truth), class_="n"), data_label=columns[0][0])
-        rows.append(element("tr", element("th", "the true density", scope="row"), value, *blank, class_="reference"))
+
+def results(models: Sequence[Model], columns: Sequence[Column], caption: str = "") -> Markup:
+    """A row for each model, and under them, apart, rows of what real data get. Without a script it is as whole."""
+    grouped = [(group, len(list(part))) for group, part in groupby(column.group for column in columns)]
+    above = [
+        element("td"),
+        *(element("th", element("span", GROUPS[g][0]), scope="colgroup", colspan=k) for g, k in grouped),
+    ]
+    first = element("th", "model", scope="col", data_sort="text")
+    heads = element("tr", first, *(_head(column) for column in columns))
+    known = [name for name in REFERENCES if any(name in column.references for column in columns)]
     table = element(
         "table",
-        element("caption", caption),
-        element("thead", element("tr", *heads)),
-        element("tbody", *rows),
-        class_="results",
+        element("caption", caption) if caption else None,
+        element("thead", element("tr", *above, class_="groups") if len(grouped) > 1 else None, heads),
+        element("tbody", *(_row(model, columns) for model in models)),
+        element("tfoot", *(_reference(name, columns) for name in known)) if known else None,
+        class_=" ".join(
+            ["results", *(["sortable"] if len(models) > 1 else []), *([] if len(grouped) > 1 else ["part"])]
+        ),
     )
     return element("div", table, class_="scroll")
 
 
-def _columns(models: Sequence[Model]) -> list[tuple[str, Any]]:
-    scored = sum(1 for m in models if m["place"].get("likelihood"))
-    measured = sum(1 for m in models if m["place"].get("fid"))
-    return [
-        ("log-likelihood, nats", lambda m: _likelihood(m, scored)),
-        ("bits per dimension", lambda m: _bits(m["metrics"].get("bits_per_dim"))),
-        ("distance (FID)", lambda m: _distance(m, measured)),
-        ("clear to the judge", lambda m: _judged(m["metrics"].get("judge"))),
-        ("training", lambda m: _training(m["speed"])),
-        ("samples a second", lambda m: _sampling(m["speed"])),
-        ("parameters", lambda m: _cell(count(m["parameters"])) if m["parameters"] is not None else None),
-    ]
+def _head(column: Column) -> Markup:
+    sign, words = WAYS.get(column.better, ("", ""))
+    way = element("span", sign, class_="way", role="img", aria_label=words, title=words) if sign else None
+    unit = element("span", column.unit, class_="sub") if 0 < len(column.unit) <= LONGEST_UNIT else None
+    first = "descending" if column.better in ("larger", "real") else "ascending"
+    return element(
+        "th",
+        element("span", column.title),
+        "\N{NO-BREAK SPACE}" if way else None,
+        way,
+        unit,
+        scope="col",
+        data_sort=first,
+    )
 
 
-def _row(model: Model, columns: Sequence[tuple[str, Any]]) -> Markup:
-    head = element("th", model["name"], _options(model), scope="row")
+def _row(model: Model, columns: Sequence[Column]) -> Markup:
+    head = element("th", model["name"], _options(model), scope="row", data_text=model["label"])
     if model["error"] and not model["run"]:
         words = element("td", element("span", f"failed: {model['error']}"), colspan=len(columns), data_label="")
         return element("tr", head, words, class_="failed")
-    cells = []
-    for label, make in columns:
-        inside = make(model)
-        cells.append(element("td", class_="blank") if inside is None else element("td", *inside, data_label=label))
-    return element("tr", head, *cells)
+    return element("tr", head, *(_cell(column, column.cell(model)) for column in columns))
+
+
+def _reference(name: str, columns: Sequence[Column]) -> Markup:
+    title, words = REFERENCES[name]
+    cells = (_cell(column, column.references.get(name)) for column in columns)
+    return element(
+        "tr", element("th", title, element("span", words, class_="sub"), scope="row"), *cells, class_="reference"
+    )
+
+
+def _cell(column: Column, cell: Cell | None) -> Markup:
+    """A cell; ``data-value`` is the number in full, by which the column is sorted."""
+    if cell is None:
+        return element("td", class_="blank")
+    note = "; ".join(cell.flags)
+    mark = element("abbr", "†", title=note, aria_label=f"note: {note}", role="img", class_="mark") if note else None
+    number_ = element("span", cell.text, class_="n")
+    subs = [element("span", sub, class_="sub") for sub in cell.subs if sub]
+    inside = element("span", number_, mark, *subs)
+    return element("td", inside, data_label=column.title, data_value=None if cell.value is None else repr(cell.value))
 
 
 def _options(model: Model) -> Markup | None:
@@ -66,93 +98,43 @@ def _options(model: Model) -> Markup | None:
     return element("span", ", ".join(words), class_="sub") if words else None
 
 
-def _cell(value: str, *subs: str) -> list[Markup]:
-    parts = [element("span", value, class_="n"), *(element("span", sub, class_="sub") for sub in subs if sub)]
-    return [element("span", *parts)]
-
-
-def _likelihood(model: Model, of: int) -> list[Markup]:
-    written = model["likelihood"]
-    if written is None:
-        refused = any(sentence.startswith("no likelihood") for sentence in model["health"])
-        return _cell("none", "" if refused else "it has no density")
-    words = {"exact": "exact", "lower_bound": "lower bound", "estimate": "estimate"}[written["kind"]]
-    ranked = "never ranked" if written["kind"] == "estimate" else place(model["place"].get("likelihood"), of)
-    return _cell(likelihood(written), words, f"place {ranked}" if ranked[:1].isdigit() else ranked)
-
-
-def _bits(written: Mapping[str, Any] | None) -> list[Markup] | None:
-    return None if written is None or written["impossible"] else _cell(likelihood(written))
-
-
-def _distance(model: Model, of: int) -> list[Markup] | None:
-    fid = model["metrics"].get("fid")
-    if fid is None:
-        return None
-    ranked = place(model["place"].get("fid"), of)
-    return _cell(
-        metric(fid),
-        f"floor {number(fid['floor'], fid['floor_stderr'])}",
-        f"place {ranked}" if ranked[:1].isdigit() else ranked,
-    )
-
-
-def _judged(judge: Mapping[str, Any] | None) -> list[Markup] | None:
-    if judge is None:
-        return None
-    missing = f"missing: {', '.join(judge['missing'])}" if judge["missing"] else ""
-    classes = f"{judge['present']} of {judge['expected']} classes" if judge["expected"] > 1 else ""
-    return _cell(share(judge["value"]), f"real {share(judge['real'])}", missing or classes)
-
-
-def _training(speed: Mapping[str, Any]) -> list[Markup] | None:
-    seconds = speed.get("training_seconds")
-    if seconds is None:
-        return None
-    images = speed.get("training_images")
-    return _cell(duration(seconds), f"{count(images)} data seen" if images else "")
-
-
-def _sampling(speed: Mapping[str, Any]) -> list[Markup] | None:
-    rate = speed.get("samples_per_second")
-    if rate is None:
-        return None
-    calls = speed.get("network_calls", 0)
-    return _cell(
-        number(float(f"{rate:.2g}")).split(".")[0] if rate >= 10 else number(rate),
-        f"{count(calls)} network call{'s' if calls != 1 else ''}" if calls else "no network",
-    )
-
-
 def order(verdicts: Sequence[Mapping[str, Any]], unit: str) -> Markup:
     """Every pair, with the difference, its interval and why that decides or not."""
-    rows = []
-    for verdict in verdicts:
-        first, second = verdict["first"], verdict["second"]
-        words = {"first": f"{first} is above", "second": f"{second} is above", "undecided": "undecided"}
-        difference, interval = verdict["difference"], verdict["interval"]
-        spread = (
-            ""
-            if interval is None
-            else f"from {number(interval[0], _width(interval))} to {number(interval[1], _width(interval))}"
-        )
-        value = "–" if difference is None else number(difference, None if interval is None else _width(interval))
-        cells = [f"{first} − {second}", value, spread, words[verdict["outcome"]], verdict["why"]]
-        rows.append(element("tr", *(element("td", cell) for cell in cells)))
-    heads = ("pair", f"difference, {unit}", "99 % interval", "verdict", "because")
+    kinds = ("text", "descending", "none", "text", "none")
+    heads = ("pair", f"difference, {unit}" if unit else "difference", "99 % interval", "verdict", "because")
+    sortable = "sortable pairs" if len(verdicts) > 1 else "pairs"
+    top = (
+        element("th", element("span", head), scope="col", data_sort=None if kind == "none" else kind)
+        for head, kind in zip(heads, kinds, strict=True)
+    )
+    body = element("tbody", *(_pair(verdict) for verdict in verdicts))
     return element(
-        "div",
-        element(
-            "table",
-            element("thead", element("tr", *(element("th", head, scope="col") for head in heads))),
-            element("tbody", *rows),
-        ),
-        class_="scroll",
+        "div", element("table", element("thead", element("tr", *top)), body, class_=sortable), class_="scroll"
     )
 
 
-def _width(interval: Sequence[float]) -> float:
-    return (interval[1] - interval[0]) / 4
+def _pair(verdict: Mapping[str, Any]) -> Markup:
+    first, second = verdict["first"], verdict["second"]
+    difference, interval = verdict["difference"], verdict["interval"]
+    wide = None if interval is None else (interval[1] - interval[0]) / 4
+    spread = "" if interval is None else f"from {number(interval[0], wide)} to {number(interval[1], wide)}"
+    outcome = {"first": f"{first} is better", "second": f"{second} is better", "undecided": "undecided"}[
+        verdict["outcome"]
+    ]
+    undecided = "" if verdict["outcome"] == "undecided" else None  # an empty text sorts last
+    value = element(
+        "td",
+        "–" if difference is None else number(difference, wide),
+        data_value=None if difference is None else repr(difference),
+    )
+    return element(
+        "tr",
+        element("td", f"{first} − {second}"),
+        value,
+        element("td", spread),
+        element("td", outcome, data_text=undecided),
+        element("td", verdict["why"]),
+    )
 
 
 def measure_words(measure: Mapping[str, Any] | None) -> str:

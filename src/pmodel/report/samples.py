@@ -1,0 +1,100 @@
+"""What models make, as pictures: beside real data, beside what they learned from, and as they learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from ..data import Dataset
+from ..evaluation import read_evaluation
+from ..metrics.measure import choose
+from .figures import WIDTH, Gallery
+from .markup import Markup, element, image_uri
+
+__all__ = ["captioned", "evolution", "gallery", "neighbours"]
+
+Model = Mapping[str, Any]
+
+SHOWN = 4096
+"""Real data that a picture may use, at most."""
+LARGEST_PICTURE = 2**20
+"""Bytes of a picture that training left, at most: the page holds all of them."""
+
+
+def gallery_of(data: Dataset) -> tuple[Gallery, Markup]:
+    """What draws data of this kind, and the figure of real data that no model has seen, where there are such."""
+    rows = choose(len(data.test), SHOWN, 0, "gallery")
+    real = data.domain.check(data.test.x[rows])
+    drawn = Gallery(data.domain, real)
+    which = "training data: there are no others" if data.test is data.train else "held out"
+    order = choose(len(real), 100 if data.domain.image else len(real), 0, "shown")
+    picture = drawn.figure(real[order], f"real data of {data.name}")
+    return drawn, captioned("real data", which, picture, real=True)
+
+
+def gallery(folder: Path, data: Dataset, models: Sequence[Model]) -> Markup:
+    """Samples of every model after real data."""
+    drawn, real = gallery_of(data)
+    figures = [real]
+    for model in models:
+        if model["run"] is None:
+            continue
+        samples = read_evaluation(folder / model["run"])[0].samples
+        inside = element("p", "This model cannot be sampled.", class_="aside")
+        if samples is not None:
+            inside = drawn.figure(samples, f"samples of {model['label']}")
+        figures.append(captioned(model["name"], _options(model), inside))
+    return element("div", *figures, class_="gallery wide" if drawn.wide else "gallery")
+
+
+def neighbours(folder: Path, data: Dataset, models: Sequence[Model]) -> list[Markup]:
+    """Samples beside their nearest training data, of the models whose evaluation holds these."""
+    drawn = Gallery(data.domain, data.domain.check(data.test.x[choose(len(data.test), SHOWN, 0, "gallery")]))
+    figures = []
+    for model in models:
+        if model["run"] is None:
+            continue
+        evaluation = read_evaluation(folder / model["run"])[0]
+        near = getattr(evaluation, "neighbours", None)
+        if evaluation.samples is None or near is None:
+            continue
+        picture = drawn.pairs(evaluation.samples, near, f"samples of {model['label']}")
+        figures += [] if picture is None else [captioned(model["name"], _options(model), picture)]
+    return figures
+
+
+def evolution(folder: Path) -> list[Markup]:
+    """The pictures that training left, made from the same noise each time; none where there is only the last."""
+    found = sorted(
+        p for p in folder.glob("samples/*.png") if p.stem.isdecimal() and p.stat().st_size <= LARGEST_PICTURE
+    )
+    figures = [
+        captioned(f"after {int(path.stem) / 10:.0f} %", "", picture) for path in found if (picture := _magnified(path))
+    ]
+    return figures if len(figures) > 1 else []
+
+
+def captioned(caption: str, more: str, inside: Markup, *, real: bool = False) -> Markup:
+    """A figure under its caption."""
+    sub = element("span", more, class_="sub") if more else None
+    return element("figure", element("figcaption", caption, sub), inside, class_="real" if real else None)
+
+
+def _magnified(path: Path) -> Markup | None:
+    """A picture of a run, as large as a figure may be; None if it is no picture."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            width, height = image.size
+    except (OSError, UnidentifiedImageError, ValueError):
+        return None
+    scale = max(1, WIDTH // width)
+    size = {"width": width * scale, "height": height * scale}
+    kind = "grid" if scale > 1 else "grid fine"
+    return element("img", src=image_uri(path.read_bytes()), alt="samples at this point", **size, class_=kind)
+
+
+def _options(model: Model) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in model["options"].items())
