@@ -110,9 +110,9 @@ def test_what_is_no_pair_of_finite_matrices_is_refused():
         sliced_wasserstein(noise(5), noise(5, 1))
     with pytest.raises(ShapeError, match=r"\(2, 3\)"):
         sliced_wasserstein(noise(5, 2), noise(5, 3))
-    with pytest.raises(RangeError, match="1 entries that are not"):
+    with pytest.raises(RangeError, match="1 that are not, of 2"):
         sliced_wasserstein(noise(5, 1), torch.tensor([[1.0], [math.nan]]))
-    with pytest.raises(BadInput, match=r"\(0, 5\)"):
+    with pytest.raises(BadInput, match="Samples: at least 1"):
         sliced_wasserstein(noise(0, 2), noise(5, 2))
-    with pytest.raises(BadInput, match=r"\(5, 1\)"):
+    with pytest.raises(BadInput, match="Real data: at least 2"):
         sliced_wasserstein(noise(5, 2), noise(1, 2))

@@ -135,9 +135,9 @@ def test_the_p_value_is_the_exact_binomial_tail(right, n):
 
 
 def test_what_cannot_be_tested_is_refused_in_words():
-    with pytest.raises(BadInput, match=r"20 rows(.|\n)*\(19, 50\)"):
+    with pytest.raises(BadInput, match=r"Samples: at least 20 rows(.|\n)*19"):
         two_sample(noise(19, 2), noise(50, 2))
-    with pytest.raises(ShapeError, match=r"\(50, 2\), \(50, 3\)"):
+    with pytest.raises(ShapeError, match=r"\(2, 3\)"):
         two_sample(noise(50, 2), noise(50, 3))
     with pytest.raises(RangeError, match="1 that are not"):
         two_sample(torch.tensor([[math.nan]]).double(), noise(50, 1))

@@ -28,9 +28,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..errors import BadInput, RangeError, ShapeError
 from ..randomness import generator
 from .resampling import DRAWS, LEAST, MOST_BOOTSTRAP
+from .rows import matrix, same_columns
 
 __all__ = ["DIRECTIONS", "SlicedWasserstein", "sliced_wasserstein"]
 
@@ -82,11 +82,11 @@ def sliced_wasserstein(
         RangeError: if an entry is not finite.
         BadInput: if there is no sample, or only one row of the reference.
     """
-    samples, reference = _matrix(samples, "Samples"), _matrix(reference, "The reference")
-    if samples.shape[1] != reference.shape[1]:
-        raise ShapeError("Both sets need the same columns.", got=(samples.shape[1], reference.shape[1]))
-    if not len(samples) or len(reference) < 2:
-        raise BadInput("A distance needs samples, and a reference of two rows.", got=(len(samples), len(reference)))
+    samples, reference = (
+        matrix(samples, least=1, what="Samples").cpu(),
+        matrix(reference, least=2, what="Real data").cpu(),
+    )
+    same_columns(samples.shape[1], reference.shape[1])
     loc, scale, constant = _units(reference)
     samples, reference = (samples - loc) / scale, (reference - loc) / scale
     thetas = _directions(samples.shape[1], directions, seed)
@@ -102,14 +102,6 @@ def sliced_wasserstein(
         n_reference=len(reference),
         flags=_flags(len(samples), constant, len(loc)),
     )
-
-
-def _matrix(x: Tensor, what: str) -> Tensor:
-    if x.ndim != 2 or not x.shape[1]:
-        raise ShapeError(f"{what} must be of shape (N, D).", got=tuple(x.shape))
-    if not bool(x.isfinite().all()):
-        raise RangeError(f"{what} must be finite.", got=f"{int((~x.isfinite()).sum())} entries that are not")
-    return x.detach().to("cpu", torch.float64)
 
 
 def _units(reference: Tensor) -> tuple[Tensor, Tensor, int]:

@@ -30,9 +30,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from ..errors import BadInput, RangeError, ShapeError
 from ..randomness import generator
 from .resampling import binomial_stderr
+from .rows import matrix, same_columns
 
 __all__ = ["LEAST", "TwoSample", "two_sample"]
 
@@ -87,7 +87,8 @@ def two_sample(samples: Tensor, reference: Tensor, *, seed: int = 0) -> TwoSampl
         RangeError: if an entry is not finite.
         BadInput: if either has fewer than ``LEAST`` rows.
     """
-    _check(samples, reference)
+    samples, reference = matrix(samples, least=LEAST, what="Samples"), matrix(reference, least=LEAST, what="Real data")
+    same_columns(samples.shape[1], reference.shape[1])
     noise = generator(seed, "two_sample")
     n = min(len(samples), len(reference), MOST)
     (fake, fake_held), (real, real_held) = (_halves(rows, n, noise) for rows in (samples, reference))
@@ -104,20 +105,10 @@ def two_sample(samples: Tensor, reference: Tensor, *, seed: int = 0) -> TwoSampl
     )
 
 
-def _check(samples: Tensor, reference: Tensor) -> None:
-    if samples.ndim != 2 or samples.shape[1:] != reference.shape[1:]:
-        raise ShapeError("Both sets must be of shape (N, D).", got=(tuple(samples.shape), tuple(reference.shape)))
-    bad = int((~samples.isfinite()).sum() + (~reference.isfinite()).sum())
-    if bad:
-        raise RangeError("All entries must be finite.", got=f"{bad} that are not")
-    if min(len(samples), len(reference)) < LEAST:
-        raise BadInput(f"Each set needs at least {LEAST} rows.", got=(len(samples), len(reference)))
-
-
 def _halves(rows: Tensor, n: int, noise: Generator) -> tuple[Tensor, Tensor]:
     """Two halves of ``n`` rows, float64 on the CPU."""
     order = torch.randperm(len(rows), generator=noise)[:n].to(rows.device)
-    chosen = rows.detach()[order].to("cpu", torch.float64)
+    chosen = rows[order].cpu()
     return chosen[: n // 2], chosen[n // 2 :]
 
 
