@@ -183,4 +183,4 @@ def _filled(network: Network, content: bytes) -> Network:
         raise RunError("The tensors of this judge cannot be read.", got=str(error)) from error
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise RunError("Some weights of this judge are not finite numbers.")
-    return network.requires_grad_(False)
+    return network.laid_out().requires_grad_(False)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
+import torch
 from torch import Tensor, nn
 
 from ...errors import BadInput
@@ -95,23 +96,28 @@ class Network(nn.Module):
         channels, *sides = layout.shape
         down, across = layout.strides
         sides, width = [sides[0] // down, sides[1] // across], layout.width
-        layers: list[nn.Module] = [
-            nn.Conv2d(channels, width, (down + 2, across + 2), stride=(down, across), padding=1),
-            nn.ReLU(),
-        ]
-        while len(layers) < 4 or max(sides) > SMALLEST:
+        kernel, stride = (down + 2, across + 2), (down, across)
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, kernel, stride=stride, padding=1)]
+        while len(layers) < 2 or max(sides) > SMALLEST:
             wider = min(2 * width, 4 * layout.width)
-            layers += [nn.MaxPool2d(2, ceil_mode=True), nn.Conv2d(width, wider, 3, padding=1), nn.ReLU()]
+            pool = nn.MaxPool2d(2, ceil_mode=True)  # before the ReLU, with which it commutes: a quarter of the work
+            layers += [pool, nn.ReLU(), nn.Conv2d(width, wider, 3, padding=1)]
             width, sides = wider, [(side + 1) // 2 for side in sides]
-        self.body = nn.Sequential(*layers, nn.Flatten())
+        self.body = nn.Sequential(*layers, nn.ReLU(), nn.Flatten())
         self.head = nn.Linear(width * math.prod(sides), layout.features)
         self.top = nn.Linear(layout.features, layout.classes) if layout.classes else None
         for name in ("loc", "scale", "temperature"):
             self.register_buffer(name, self.head.bias.new_ones(()))
+        self.laid_out()
+
+    def laid_out(self) -> Network:
+        """With channels last in memory: on a processor, twice as fast."""
+        return self.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def features(self, x: Tensor) -> Tensor:
         """The activations before the last layer, ``(N, features)``."""
-        hidden: Tensor = self.head(self.body((x.float() - self.loc) / self.scale))
+        x = ((x.float() - self.loc) / self.scale).contiguous(memory_format=torch.channels_last)
+        hidden: Tensor = self.head(self.body(x))
         return hidden.relu()
 
     def logits(self, features: Tensor) -> Tensor:

@@ -65,8 +65,8 @@ def train_classifier(network: Network, data: Dataset, span: Range, recipe: Recip
         if len(even):
             found = found + EXPOSURE * even.mean()
         factors = data.train.factors
-        found = found + aside(features[: len(x)], None if factors is None else factors[rows])
-        return found
+        beside: Tensor = aside(features[: len(x)], None if factors is None else factors[rows])
+        return found + beside
 
     parameters = [*network.parameters(), *aside.parameters()]
     optimise(parameters, loss, len(data.train), recipe, generator(recipe.seed, "judge", "batches"), progress)

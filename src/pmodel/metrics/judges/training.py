@@ -14,7 +14,7 @@ from .file import pack, rounded
 from .network import Layout, Network
 from .recipe import VERSION, Progress, Recipe
 from .supervised import accuracy, labels_of, logits_of, temperature_of, train_classifier
-from .unsupervised import train_features
+from .unsupervised import TESTED, train_features
 
 __all__ = ["trained"]
 
@@ -87,5 +87,5 @@ def _features(network: Network, data: Dataset, span: Range, recipe: Recipe, prog
         "kind": "self-supervised",
         "accuracy": found,
         "accuracy_on": f"what was done to {'held-out' if separate else 'training'} pictures",
-        "n": len(data.test),
+        "n": min(len(data.test), TESTED),
     }

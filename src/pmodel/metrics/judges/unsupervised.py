@@ -67,7 +67,7 @@ def train_features(network: Network, data: Dataset, span: Range, recipe: Recipe,
         heads = _Heads(network.layout.features, 1 + len(names))
 
     def loss(rows: Tensor, _: int, noise: Generator) -> Tensor:
-        x, kind = treated(data.train.x[rows].float(), names, span, noise)
+        x, kind = treated(data.train.x[rows.unique()].float(), names, span, noise)  # each picture once
         copies = torch.cat([moved(x, noise, recipe.shift), moved(x, noise, recipe.shift)])
         features = network.features(copies)
         alike = contrast(F.normalize(heads.project(features), dim=1))
