@@ -7,7 +7,7 @@ import torch
 
 from pmodel.errors import BadInput, RangeError, ShapeError
 from pmodel.metrics import memorisation as module
-from pmodel.metrics.memorisation import control, memorisation, nearest
+from pmodel.metrics.memorisation import control, memorisation, nearest_training
 
 
 def noise(*shape, seed=0):
@@ -25,14 +25,14 @@ def test_the_nearest_are_those_of_all_distances(n, m, k, shape, monkeypatch):
     )
     for chunk in (2**24, 8):
         monkeypatch.setattr(module, "CHUNK", chunk)
-        found = nearest(rows, train, k)
+        found = nearest_training(rows, train, k)
         assert found.indices.tolist() == order[:, :k].tolist()
         torch.testing.assert_close(found.distances, distances[:, :k], rtol=1e-12, atol=1e-12)
 
 
 def test_copies_have_a_distance_of_exactly_zero_far_from_the_origin():
     train = 1e4 + noise(500, 40)
-    found = nearest(train[100:200], train, 3)
+    found = nearest_training(train[100:200], train, 3)
     assert (found.distances[:, 0] == 0).all()
     assert found.indices[:, 0].tolist() == list(range(100, 200))
 
@@ -54,7 +54,7 @@ def test_new_data_get_what_is_expected_and_copies_are_found():
 
 def test_the_expected_share_is_the_average_over_held_out_sets():
     found = [control(TRAIN, noise(150, 12, seed=seed)) for seed in range(100, 160)]
-    scores, usual = nearest(HELD, TRAIN).nearness, found[0]
+    scores, usual = nearest_training(HELD, TRAIN).nearness, found[0]
     below = torch.tensor([float((scores < one.threshold).double().mean()) for one in found])
     assert float(below.mean()) == pytest.approx(usual.expected, abs=5 * float(below.std()) / 60**0.5 + 0.004)
     assert float(below.std()) == pytest.approx(usual.expected_stderr, rel=0.5)
@@ -68,8 +68,10 @@ def test_data_that_are_near_to_everything_are_no_copies():
     average = memorisation(TRAIN.view(500, 6, 12).mean(1), narrow, usual)
     assert simple.value < 0.04
     assert average.value < 0.04
-    plain = nearest(HELD, narrow).distances[:, 0].kthvalue(10).values
-    assert float((nearest(TRAIN.view(500, 6, 12).mean(1), narrow).distances[:, 0] < plain).double().mean()) > 0.04
+    plain = nearest_training(HELD, narrow).distances[:, 0].kthvalue(10).values
+    assert (
+        float((nearest_training(TRAIN.view(500, 6, 12).mean(1), narrow).distances[:, 0] < plain).double().mean()) > 0.04
+    )
 
 
 def test_training_data_that_occur_twice_do_not_hide_copies():
@@ -123,6 +125,6 @@ def test_what_cannot_be_told_is_refused_in_words():
     with pytest.raises(BadInput, match=r"\(0, 3000\)"):
         memorisation(HELD[:0], TRAIN, control(TRAIN, HELD))
     with pytest.raises(RangeError, match="1 that are not"):
-        nearest(torch.tensor([[math.nan]]), torch.ones(3, 1))
+        nearest_training(torch.tensor([[math.nan]]), torch.ones(3, 1))
     with pytest.raises(RangeError, match="at least 1"):
-        nearest(HELD, TRAIN, 0)
+        nearest_training(HELD, TRAIN, 0)

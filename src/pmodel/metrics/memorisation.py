@@ -35,7 +35,16 @@ from ..errors import BadInput, RangeError, ShapeError
 from ..randomness import generator
 from .resampling import binomial_stderr
 
-__all__ = ["NEIGHBOURS", "QUANTILE", "Control", "Memorisation", "Nearest", "control", "memorisation", "nearest"]
+__all__ = [
+    "NEIGHBOURS",
+    "QUANTILE",
+    "Control",
+    "Memorisation",
+    "Nearest",
+    "control",
+    "memorisation",
+    "nearest_training",
+]
 
 NEIGHBOURS = 50
 """Training data whose distances give the scale: k."""
@@ -130,7 +139,7 @@ class Memorisation:
         return [(int(k), int(self.indices[k])) for k in order]
 
 
-def nearest(rows: Tensor, train: Tensor | Mapped, k: int = NEIGHBOURS) -> Nearest:
+def nearest_training(rows: Tensor, train: Tensor | Mapped, k: int = NEIGHBOURS) -> Nearest:
     """The k nearest training data of each row, or all of them if there are no more.
 
     Candidates are found by products of matrices in single precision and then measured exactly, so that copies have a distance
@@ -170,7 +179,7 @@ def control(train: Tensor | Mapped, held_out: Tensor, *, seed: int = 0) -> Contr
         ShapeError: if the shapes differ.
         RangeError: if an entry is not finite.
     """
-    found = nearest(held_out, train)
+    found = nearest_training(held_out, train)
     scores, copied = found.nearness, found.distances[:, 0] == 0
     copies, n = int(copied.sum()), len(scores)
     if n - copies < LEAST:
@@ -207,7 +216,7 @@ def memorisation(samples: Tensor, train: Tensor | Mapped, usual: Control) -> Mem
         BadInput: if there are no samples.
         RangeError: if an entry is not finite.
     """
-    found = nearest(samples, train)
+    found = nearest_training(samples, train)
     scores, n = found.nearness, len(samples)
     near = int((scores < usual.threshold).sum())
     return Memorisation(
