@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from .numbers import number
+from .numbers import fixed, number
 
 __all__ = ["Scale", "amounts", "plain", "times"]
 
@@ -19,12 +19,9 @@ TIMES = (*(10.0**k for k in range(-6, 2)), 60.0, 600.0, 3600.0, 36e3, 36e4, 36e5
 
 
 def plain(value: float) -> str:
-    """A round number."""
-    return (
-        number(float(f"{value:.10g}")).rstrip("0").rstrip(".")
-        if value and abs(value) < 1000
-        else number(value).split(".")[0]
-    )
+    """A round number, without zeros at its end."""
+    text = number(float(f"{value:.10g}"))
+    return text.rstrip("0").rstrip(".") if "." in text and "×" not in text else text
 
 
 def amounts(value: float) -> str:
@@ -96,7 +93,14 @@ class Scale:
         inside = [v for v in self._round() if self.low <= v <= self.high]
         while len(inside) > TICKS + 2:
             inside = inside[::2]
-        return [(self(v), self.name(v)) for v in inside]
+        return [(self(v), name) for v, name in zip(inside, self._names(inside), strict=True)]
+
+    def _names(self, values: Sequence[float]) -> list[str]:
+        """Plain numbers get as many decimals as their step has, so that no two are called the same."""
+        if self.name is not plain or self.log or len(values) < 2:
+            return [self.name(v) for v in values]
+        decimals = max(0, -math.floor(math.log10(values[1] - values[0]) + 1e-9))
+        return [self.name(v) if decimals > 6 else fixed(v, decimals) for v in values]
 
     def _round(self) -> list[float]:
         if not self.log:

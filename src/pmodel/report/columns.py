@@ -40,6 +40,8 @@ COSTS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
     ("sequential_calls", "calls in sequence", "smaller", count),
     ("peak_bytes", "peak memory", "smaller", size),
 )
+NAMED = 4
+"""Missing classes that a cell names, at most; the notes name all."""
 SHORT_COSTS = frozenset({"training_seconds", "samples_per_second", "parameters"})
 
 
@@ -174,7 +176,7 @@ def _details(name: str, written: Mapping[str, Any]) -> tuple[str, ...]:
     """What else a cell says: which classes have no clear sample."""
     if name != "judge" or written.get("expected", 0) < 2:
         return ()
-    if written["missing"]:
+    if 0 < len(written["missing"]) <= NAMED:
         return (f"missing: {', '.join(written['missing'])}",)
     return (f"{written['present']} of {written['expected']} classes",)
 

@@ -101,6 +101,11 @@ def chart(named: dict[str, Curve], title: str) -> Markup:
     return element("div", picture, element("ul", *keys, class_="keys"))
 
 
+def _points(curve: Curve, x: Scale, y: Scale) -> str:
+    """The corners of the line, from where it comes into the picture."""
+    return " ".join(f"{x(t):.1f},{y(value):.1f}" for t, value in curve if y.low <= value <= y.high)
+
+
 def _frame(x: Scale, y: Scale) -> list[Markup]:
     bottom = HEIGHT - BOTTOM
     parts = [element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom, class_="axis")]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["KINDS", "count", "duration", "likelihood", "metric", "number", "place", "rate", "share", "size"]
+__all__ = ["KINDS", "count", "duration", "fixed", "likelihood", "metric", "number", "place", "rate", "share", "size"]
 
 KINDS = {"exact": "=", "lower_bound": "≥", "estimate": "≈"}
 """How a likelihood stands to the true one."""
@@ -26,7 +26,12 @@ def number(value: float, stderr: float | None = None) -> str:
         power = _power(max(abs(value), error))
         return f"{number(value / 10**power, error / 10**power)} × 10{_raised(power)}"
     digits = max(0, min(6, 1 - _power(error) if error else 3 - _power(value) if value else 0))
-    text = f"{value:,.{digits}f}"
+    return fixed(value, digits)
+
+
+def fixed(value: float, decimals: int) -> str:
+    """The value with so many decimals."""
+    text = f"{value:,.{decimals}f}"
     if not text.strip("-0."):  # no digit is left of it, and so no sign
         text = text.lstrip("-")
     return text.replace("-", "−").replace(",", "\N{THIN SPACE}")

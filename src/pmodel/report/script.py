@@ -1,4 +1,7 @@
-"""The script of the pages: it sorts tables. Without it nothing is missing; the page's policy names it by its hash."""
+"""The script of the pages: it sorts tables, and folds long ones on a narrow screen.
+
+Without it nothing is missing. The page's policy names it by its hash.
+"""
 
 __all__ = ["SCRIPT"]
 
@@ -57,5 +60,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
     else sort(Number(select.value), first(heads[select.value]));
   });
   if (table.classList.contains("results")) table.parentElement.before(label);
+}
+
+if (matchMedia("(max-width: 46rem)").matches) {
+  for (const part of document.querySelectorAll("details.part")) part.open = false;
 }
 """

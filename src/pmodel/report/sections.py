@@ -49,7 +49,11 @@ def measurements(report: Report, found: Sequence[Column], first: Sequence[Column
     for group, (_, name) in GROUPS.items():
         columns = [column for column in found if column.group == group]
         if group != "likelihood" and columns:
-            body += [element("h3", name), results(whole, columns)]
+            body.append(
+                element(
+                    "details", element("summary", element("h3", name)), results(whole, columns), open="", class_="part"
+                )
+            )
     return [element("h2", "All measurements"), *body]
 
 
@@ -60,7 +64,7 @@ def orders(report: Report, found: Sequence[Column]) -> list[Markup]:
     for key, verdicts in report["order"].items():
         if verdicts and key in known:
             unit = "nats per datum" if key == "likelihood" else known[key].unit
-            parts += [element("h3", f"By {known[key].title}"), order(verdicts, unit)]
+            parts.append(_folded(f"by {known[key].title}", order(verdicts, unit)))
     return [_folded("Every pair of models, with the intervals that decide", *parts)] if parts else []
 
 

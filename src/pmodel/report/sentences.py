@@ -204,7 +204,9 @@ def glossary(columns: Sequence[Column]) -> list[tuple[str, str]]:
     """How to read the page: its words, and every measurement that stands on it."""
     shown = {column.key: column for column in columns}
     rows = [row for row in METRICS if row.name in shown]
-    units = {row.name: f" In {shown[row.name].unit}." if shown[row.name].unit else "" for row in rows}
+    units = {
+        row.name: f" In {unit}." if (unit := shown[row.name].unit) and unit not in row.meaning else "" for row in rows
+    }
     return [
         *MEANING,
         *((row.title, f"{row.meaning}{units[row.name]} {WAYS[row.better][1].capitalize()}.") for row in rows),

@@ -41,8 +41,9 @@ p { margin: .5rem 0; max-width: 46rem; }
 .aside { font-size: .78rem; color: var(--soft); margin: .3rem 0 0; }
 pre { font: .8rem/1.6 ui-monospace, "SF Mono", Menlo, Consolas, monospace; background: var(--band); padding: .8rem 1rem;
   white-space: pre-wrap; overflow-wrap: anywhere; margin: .6rem 0; }
-details { margin-top: .5rem; } details + details { margin-top: 0; }
+details { margin-top: .5rem; } details + details { margin-top: 0; } details details { margin-left: 1rem; }
 summary { cursor: pointer; font-size: .86rem; color: var(--link); padding: .3rem 0; overflow-wrap: anywhere; }
+summary h3 { display: inline; color: var(--ink); font-size: 1.05rem; } details.part { margin-top: 1.4rem; }
 summary:focus-visible, button:focus-visible, select:focus-visible { outline: 2px solid var(--link); outline-offset: 3px; }
 dl.meaning { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .45rem 1.2rem; max-width: 52rem;
   margin: .6rem 0; overflow-wrap: anywhere; }

@@ -101,7 +101,13 @@ def _options(model: Model) -> Markup | None:
 def order(verdicts: Sequence[Mapping[str, Any]], unit: str) -> Markup:
     """Every pair, with the difference, its interval and why that decides or not."""
     kinds = ("text", "descending", "none", "text", "none")
-    heads = ("pair", f"difference, {unit}" if unit else "difference", "99 % interval", "verdict", "because")
+    heads = (
+        "pair",
+        f"the first is better by, in {unit}" if unit else "the first is better by",
+        "99 % interval",
+        "verdict",
+        "because",
+    )
     sortable = "sortable pairs" if len(verdicts) > 1 else "pairs"
     top = (
         element("th", element("span", head), scope="col", data_sort=None if kind == "none" else kind)
@@ -129,7 +135,7 @@ def _pair(verdict: Mapping[str, Any]) -> Markup:
     )
     return element(
         "tr",
-        element("td", f"{first} − {second}"),
+        element("td", f"{first}, {second}"),
         value,
         element("td", spread),
         element("td", outcome, data_text=undecided),
