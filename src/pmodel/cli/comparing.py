@@ -12,7 +12,7 @@ from .. import catalogue
 from ..errors import RunError
 from .console import console, emit, plain, say, show_table
 from .fitting import budget_seconds, data_settings, fitted_options, load
-from .options import AsJson, Budget, Data, DataSettings, Device, Number, Precision, Seed, Size, Steps, whole
+from .options import AsJson, Budget, Data, DataSettings, Device, JudgeFile, Number, Precision, Seed, Size, Steps, whole
 from .progress import Progress, Together
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def compare(
     n: Number = 2000,
     settings: DataSettings = None,
     device: Device = "auto",
+    judge: JudgeFile = None,
     precision: Precision = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -78,6 +79,7 @@ def compare(
             n=n,
             precision=precision,
             device=device,
+            judge=judge,
             on_progress=told.tell,
         )
     if as_json:

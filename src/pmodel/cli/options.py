@@ -16,6 +16,7 @@ __all__ = [
     "DataSettings",
     "Device",
     "Effort",
+    "JudgeFile",
     "Log",
     "Number",
     "OtherData",
@@ -77,6 +78,15 @@ Seed = Annotated[
 SplitName = Annotated[str, typer.Option("--split", metavar="train|valid|test", help="The part of the data.")]
 Effort = Annotated[
     int, typer.Option("--effort", metavar="K", parser=whole(1, 10**6), help="Draws for each datum where it is a bound.")
+]
+JudgeFile = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--judge",
+        metavar="FILE",
+        help="What looks at the samples: judge.safetensors of another report, or inception.",
+        show_default=False,
+    ),
 ]
 Number = Annotated[int, typer.Option("-n", metavar="N", parser=whole(1, 2**31), help="How many samples.")]
 Budget = Annotated[

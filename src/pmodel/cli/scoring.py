@@ -12,10 +12,11 @@ from .console import duration_words, emit, say
 from .failures import reading
 from .fitting import data_settings
 from .fitting import load as load_named
-from .options import AsJson, DataSettings, Device, Effort, Number, OtherData, Run, SplitName
+from .options import AsJson, DataSettings, Device, Effort, JudgeFile, Number, OtherData, Run, SplitName
 
 if TYPE_CHECKING:
     from ..data import Dataset
+    from ..metrics.catalogue import Row
     from ..model import Model
 
 __all__ = ["data_of", "evaluate", "likelihood_words", "score"]
@@ -56,6 +57,7 @@ def evaluate(
     n: Number = 2000,
     settings: DataSettings = None,
     device: Device = "auto",
+    judge: JudgeFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Everything that is measured of a run; the run folder gets ``scores.json`` and ``report.html``."""
@@ -63,44 +65,53 @@ def evaluate(
     from ..storage import load
 
     dataset = data_of(run, load(run), data, data_settings(settings))
-    result = evaluation.evaluate(run, dataset, n=n, device=device).to_json()
+    result = evaluation.evaluate(run, dataset, n=n, device=device, judge=judge).to_json()
     if as_json:
         emit(result)
         return
     say(f"{run} on {dataset.name}", "")
-    for line in evaluation_lines(result, dataset.domain.entries):
-        say(line)
+    lines = list(evaluation_lines(result, dataset.domain.entries))
+    widest = max(len(name) for name, _ in lines)
+    for name, words in lines:
+        say(f"{name:<{widest}}  {words}")
     say("", f"report: {run / 'report.html'}")
 
 
-def evaluation_lines(result: dict[str, Any], entries: int) -> Iterator[str]:
-    """An evaluation as people read it, a line for each number."""
+def evaluation_lines(result: dict[str, Any], entries: int) -> Iterator[tuple[str, str]]:
+    """An evaluation as people read it: what is measured, and the number."""
+    from ..metrics.catalogue import METRICS
+
     likelihood = result["likelihood"]
-    yield f"likelihood   {'none' if likelihood is None else likelihood_words(likelihood, entries)}"
-    for name, metric in result["metrics"].items():
-        if name != "bits_per_dim":  # the likelihood says it
-            yield f"{name:<12} {metric_words(name, metric)}"
+    yield "likelihood", "none" if likelihood is None else likelihood_words(likelihood, entries)
+    measured = [(row, result["metrics"][row.name]) for row in METRICS if row.name in result["metrics"]]
+    for row, metric in measured:
+        yield row.title, metric_words(row, metric)
     speed = result["speed"]
     if "sample_seconds" in speed:
-        yield f"sampling     {speed['samples_per_second']:,.0f} a second, {speed['network_calls']} network calls"
+        rate, calls = speed["samples_per_second"], speed["sequential_calls"]
+        yield "sampling", f"{rate:,.0f} a second, {calls} network calls one after another"
     if isinstance(speed.get("training_seconds"), int | float):
-        yield f"training     {duration_words(speed['training_seconds'])}"
-    yield f"size         {result['parameters']} parameters"
+        yield "training", duration_words(speed["training_seconds"])
+    yield "size", f"{result['parameters']} parameters"
     for sentence in result["health"]:
-        yield f"note         {sentence}"
+        yield "note", sentence
+    for row, metric in measured:
+        for sentence in metric["flags"]:
+            yield "note", f"{row.title}: {sentence}"
 
 
-def metric_words(name: str, metric: Mapping[str, Any]) -> str:
-    """A metric as people read it, beside what it is for real data."""
-    value, stderr = metric["value"], metric["stderr"]
-    if name == "judge":
-        classes = f"{metric['present']} of {metric['expected']} classes present"
-        return (
-            f"{value:.1%} of {metric['n']} samples are clearly of a class, {metric['real']:.1%} of real data; {classes}"
-        )
-    spread = "" if stderr is None else f" ± {stderr:.2g}"
-    floor = f"; real data have {metric['floor']:.4g}" if "floor" in metric else ""
-    return f"{value:.4g}{spread}{floor} (n = {metric['n']})"
+def metric_words(row: Row, metric: Mapping[str, Any]) -> str:
+    """A measurement as people read it, beside what it is for real data."""
+    value, stderr, floor = metric["value"], metric["stderr"], metric.get("floor")
+    if value is None:
+        return "not to be had"
+    spread = "" if stderr is None else f" ± {_number(row, stderr)}"
+    real = "" if floor is None else f"; real data have {_number(row, floor)}"
+    return f"{_number(row, value)}{spread}{real}"
+
+
+def _number(row: Row, value: float) -> str:
+    return f"{value:.1%}" if row.share else f"{value:.4g}"
 
 
 def data_of(run: Path, model: Model, source: str | None, options: Mapping[str, Any]) -> Dataset:

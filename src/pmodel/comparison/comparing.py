@@ -55,6 +55,7 @@ def compare(
     effort: int = 16,
     precision: str = "auto",
     device: str = "auto",
+    judge: str | Path | None = None,
     judges: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Comparison:
@@ -79,7 +80,8 @@ def compare(
         effort: Draws for each datum where a likelihood is a bound.
         precision: Of training.
         device: Of training and of sampling.
-        judges: Where judges are kept; None is the user's cache.
+        judge: The file of a judge, or ``inception``; None takes the one that comes with the data, or makes one.
+        judges: Where judges that are made are kept; None is the user's cache.
         on_progress: Called as the comparison goes on.
 
     Raises:
@@ -111,6 +113,7 @@ def compare(
         split=split,
         effort=effort,
         seed=0,
+        judge=judge,
         judges=judges,
         progress=lambda share: tell(Progress("judge", dataset.name, share=share)),
     )
@@ -142,5 +145,6 @@ def _write(
 
     report = summary(data, bench, shared, outcomes)
     write_json(out / "report.json", report)
+    bench.keep_judge(out)
     write_comparison_page(out, data, report)
     return report

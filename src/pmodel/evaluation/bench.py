@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
 
+import torch
 from torch import Tensor
 
 from ..data import Dataset, spread
@@ -16,12 +18,13 @@ from ..likelihood import Likelihood
 from ..metrics import Measure, bits_per_dim_json, likelihood_json
 from ..metrics.features import Columns, Extractor
 from ..metrics.fidelity import Fidelity
-from ..metrics.judge import can_judge, judge_for
+from ..metrics.judge import FILE, Judge, can_judge, judge_for
 from ..metrics.measure import choose, named
+from ..metrics.truth import Divergence, kl_data_model, kl_model_data
 from ..model import Model
-from ..randomness import derive
+from ..randomness import derive, generator
 from ..train.diagnosis import Diagnosis
-from .cost import counted
+from .cost import counted, memory_watched
 from .record import Evaluation
 
 __all__ = ["Bench", "judges_folder"]
@@ -29,6 +32,8 @@ __all__ = ["Bench", "judges_folder"]
 SHOWN = 100
 """Samples kept for the report; of small data, as many as fit into ``SHOWN_ENTRIES``."""
 SHOWN_ENTRIES = 8192
+PAIRS = 10
+"""Samples whose nearest training data are kept."""
 
 
 @final
@@ -41,7 +46,8 @@ class Bench:
         split: The split that is scored.
         effort: Draws for each datum where a likelihood is a bound.
         seed: Of the choice of data and of every draw.
-        judges: Where judges are kept.
+        judge: The file of a judge, or ``inception``; None takes the one that comes with the data, or makes one.
+        judges: Where judges that are made are kept.
         progress: Called with the part of the judge's training that is done.
 
     Raises:
@@ -56,6 +62,7 @@ class Bench:
         split: str = "test",
         effort: int = 16,
         seed: int = 0,
+        judge: str | Path | None = None,
         judges: str | Path | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
@@ -69,11 +76,9 @@ class Bench:
         self.measure = Measure(
             data=data.hash, split=split, which=named(rows, len(part)), probability=data.domain.measure
         )
-        self.extractor: Extractor = (
-            judge_for(data, judges or judges_folder(), progress=progress)
-            if can_judge(data)
-            else Columns(data.domain, spread(data.train.x))
-        )
+        self.extractor: Extractor = Columns(data.domain, spread(data.train.x))
+        if judge is not None or can_judge(data):
+            self.extractor = judge_for(data, judges or judges_folder(), judge=judge, progress=progress)
         self.fidelity = Fidelity(data, split, n, seed, self.extractor)
 
     @property
@@ -86,6 +91,11 @@ class Bench:
             "effort": self.effort,
             "seed": self.seed,
         }
+
+    def keep_judge(self, folder: Path) -> None:
+        """Put the judge beside a report, so that others can use the same one; features of other kinds need no file."""
+        if isinstance(self.extractor, Judge):
+            self.extractor.save(folder / FILE)
 
     def truth(self) -> dict[str, Any] | None:
         """The likelihood of the true density where it is known: on average, no model can be above it."""
@@ -113,17 +123,36 @@ class Bench:
         health = _diagnosed(record or {})
         speed: dict[str, Any] = _training(record or {}, health)
         scored = self._scored(model, speed, health)
-        samples = self._sampled(model, speed, health)
+        samples, given = self._sampled(model, speed, health)
         metrics: dict[str, Any] = {}
         likelihood = None if scored is None else likelihood_json(scored, self.measure)
         if likelihood is not None and self.data.domain.measure == "mass":
             metrics["bits_per_dim"] = bits_per_dim_json(likelihood, self.data.domain.entries)
         if samples is not None:
-            metrics |= self.fidelity(samples)
+            metrics |= self.fidelity(samples, given)
+        metrics |= self._divergences(model, scored, samples)
         health += _verdicts(likelihood, metrics)
         shown = max(SHOWN, SHOWN_ENTRIES // self.data.domain.entries)
         kept = None if samples is None else samples[:shown]
-        return Evaluation(likelihood, metrics, speed, model.size, health, scored, kept)
+        near = None if samples is None else self.fidelity.nearest(samples[:PAIRS])
+        return Evaluation(likelihood, metrics, speed, model.size, health, scored, kept, near)
+
+    def _divergences(self, model: Any, scored: Likelihood | None, samples: Tensor | None) -> dict[str, Any]:
+        """Both directions of the Kullback–Leibler divergence from a known truth, as far as they can be had."""
+        truth, found = self.data.truth, dict[str, Divergence]()
+        if truth is None or scored is None:
+            return {}
+        found["kl_data_model"] = kl_data_model(truth.log_prob(self.x.double()), scored)
+        if samples is not None:
+            own = _here(model.score(samples, generator=derive(self.seed, "own"), effort=self.effort))
+            found["kl_model_data"] = kl_model_data(truth.log_prob(samples.double()), own)
+        estimator = f"mean over points, {scored.estimator}"
+        return {name: self._beside_truth(asdict(kl)) | {"estimator": estimator} for name, kl in found.items()}
+
+    def _beside_truth(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """A perfect model has the divergence 0."""
+        known = {"floor": 0.0, "floor_stderr": None, "held_out": None, "measure": self.measure.to_json()}
+        return {**found, **known, "unit": "nats", "flags": list(found["flags"])}
 
     def _scored(self, model: Any, speed: dict[str, Any], health: list[str]) -> Likelihood | None:
         if not model.can("score"):
@@ -141,20 +170,28 @@ class Bench:
         seeded = "" if scored.kind == "exact" else f", evaluation seed {self.seed}"
         return Likelihood(scored.values, scored.kind, scored.estimator + seeded, scored.mc_stderr)
 
-    def _sampled(self, model: Any, speed: dict[str, Any], health: list[str]) -> Tensor | None:
+    def _sampled(self, model: Any, speed: dict[str, Any], health: list[str]) -> tuple[Tensor | None, Tensor | None]:
+        """Samples, and the labels that they were asked for by, if the model takes any."""
         if not model.can("sample"):
-            return None
+            return None, None
         with counted(model) as calls:
             model.sample(1, generator=derive(self.seed, "warm-up"))
+        speed["sequential_calls"] = max(calls.values(), default=0)
+        given = None
+        if model.given is not None:
+            noise = generator(self.seed, "labels")
+            given = torch.multinomial(model.given_frequencies.cpu().double(), self.n, replacement=True, generator=noise)
         began = time.perf_counter()
-        samples: Tensor = model.sample(self.n, generator=derive(self.seed, "sample")).cpu()  # waits for a GPU
+        with counted(model) as calls, memory_watched(model.device) as memory:
+            drawn = model.sample(self.n, given=given, generator=derive(self.seed, "sample"))
+            samples: Tensor = drawn.cpu()  # waits for a GPU
         seconds = time.perf_counter() - began
         speed |= {"samples_per_second": self.n / max(seconds, 1e-9), "sample_seconds": seconds, "sampled": self.n}
-        speed["network_calls"] = max(calls.values(), default=0)
+        speed |= {"network_calls": max(calls.values(), default=0), "sample_memory_bytes": memory.peak}
         if samples.is_floating_point() and bool(samples.isinf().any()):
             health.append("no distance: some samples are infinite")
-            return None
-        return samples
+            return None, None
+        return samples, given
 
 
 def _here(scored: Likelihood) -> Likelihood:
@@ -191,11 +228,6 @@ def _verdicts(likelihood: Mapping[str, Any] | None, metrics: Mapping[str, Any]) 
     if likelihood is not None and likelihood["impossible"]:
         found.append(f"{likelihood['impossible']} of {likelihood['n']} held-out data are impossible under the model")
     judge = metrics.get("judge")
-    if judge is not None and judge["missing"]:
+    if judge is not None and judge.get("missing"):
         found.append(f"classes without a clear sample: {', '.join(judge['missing'])}")
-    fid = metrics.get("fid")
-    if fid is not None and fid["n"] <= fid["dimensions"]:
-        found.append(
-            f"the distance rests on {fid['n']} samples of {fid['dimensions']} features: too few for a covariance"
-        )
     return found

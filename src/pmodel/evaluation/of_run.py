@@ -25,6 +25,7 @@ def evaluate(
     effort: int = 16,
     seed: int = 0,
     device: str = "auto",
+    judge: str | Path | None = None,
     judges: str | Path | None = None,
 ) -> Evaluation:
     """Measure a model: likelihood, distance and judgement of its samples, speed, size, health.
@@ -37,7 +38,8 @@ def evaluate(
         effort: Draws for each datum where the likelihood is a bound.
         seed: Of every draw.
         device: Where the model of a run folder is put: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
-        judges: Where judges are kept; None is the user's cache.
+        judge: The file of a judge, or ``inception``; None takes the one that comes with the data, or makes one.
+        judges: Where judges that are made are kept; None is the user's cache.
 
     Raises:
         PmodelError: if the folder, the data or a setting are not fit.
@@ -51,12 +53,13 @@ def evaluate(
     if data is None:
         data = _data_of(record)
     dataset = data if isinstance(data, Dataset) else load_data(data)
-    bench = Bench(dataset, n=n, split=split, effort=effort, seed=seed, judges=judges)
+    bench = Bench(dataset, n=n, split=split, effort=effort, seed=seed, judge=judge, judges=judges)
     evaluation = bench.evaluate(model, record)
     if folder is not None:
         from ..report import write_run_page  # late: the report is above the evaluation
 
         evaluation.save(folder, bench.protocol)
+        bench.keep_judge(folder)
         write_run_page(folder, dataset)
     return evaluation
 

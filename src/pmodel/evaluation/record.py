@@ -34,6 +34,7 @@ class Evaluation:
         health: What a reader should know before trusting the numbers, in sentences.
         scored: The likelihoods datum by datum, or None; not part of the JSON.
         samples: Some samples, or None; not part of the JSON.
+        neighbours: The training data nearest to the first of them, or None; not part of the JSON.
     """
 
     likelihood: dict[str, Any] | None
@@ -43,6 +44,7 @@ class Evaluation:
     health: list[str]
     scored: Likelihood | None = field(default=None, repr=False)
     samples: Tensor | None = field(default=None, repr=False)
+    neighbours: Tensor | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """All numbers."""
@@ -61,6 +63,8 @@ class Evaluation:
             tensors["values"] = self.scored.values
         if self.samples is not None:
             tensors["samples"] = self.samples
+        if self.neighbours is not None:
+            tensors["neighbours"] = self.neighbours
         write_tensors(folder / KEPT, tensors)
         write_json(folder / SCORES, {"protocol": dict(protocol), **self.to_json()})
 
@@ -87,6 +91,7 @@ def read_evaluation(folder: str | Path) -> tuple[Evaluation, dict[str, Any]]:
             record["health"],
             scored,
             kept.get("samples"),
+            kept.get("neighbours"),
         )
     except (KeyError, TypeError, OSError, SafetensorError) as error:
         raise RunError(f"{folder} holds no whole evaluation.", got=str(error), hint="evaluate the run again") from error

@@ -1,29 +1,29 @@
-"""How like the real data samples are: a distance beside its floor, and what a judge says, beside what it says of real data."""
+"""How like the real data samples are: every measurement that applies, beside what real data get."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from ..data import Dataset
+from ..data import Dataset, Split, in_memory
 from ..randomness import generator
 from .features import Extractor
-from .fid import Moments, fid_of
-from .judge import CONFIDENT, Judge
 from .measure import Measure, named
+from .panel import Panel, Seen
 
 __all__ = ["Fidelity"]
 
 MOST_REFERENCE = 10_000
 """Real data in the reference of a distance, at most."""
+MOST_TRAINING = 60_000
+"""Training data that are looked through for copies, at most."""
+ENOUGH = 200
+"""Data of the other side that are worth a control with as few samples."""
 LEAST = 20
-"""Samples that a distance needs at least."""
-EXPECTED = 10
-"""A class is missed where so many clear samples of it were expected and none came."""
+"""Samples that a measurement needs at least."""
 
 
 @final
@@ -31,96 +31,99 @@ class Fidelity:
     """The real side of every comparison of samples: prepared once, then asked about each model's samples.
 
     The real data are the split, if it holds twice as many as are sampled, else the training split. ``n`` of them, drawn at
-    random, stand in for the samples of a perfect model: their distance from the rest is the *floor*, which no honest model
-    is expected to get under.
+    random, stand in for the samples of a perfect model: what they get against the rest is the *floor*. As many data of the
+    other side (training data, or held-out data where the reference is of training data) are the *held-out control*: where it
+    is at the floor, a model that has learned training data by heart would be there too.
 
     Args:
         data: The data set.
         split: The split that is reported.
         n: Samples of each model.
-        seed: Of the choice of real data.
+        seed: Of the choice of real data, and of every draw.
         extractor: Features.
     """
 
     def __init__(self, data: Dataset, split: str, n: int, seed: int, extractor: Extractor) -> None:
-        enough = len(data.split(split)) >= 2 * n or len(data.train) <= len(data.split(split))
-        self.split = split if enough else "train"
+        self.data, self.extractor = data, extractor
+        self.split = _roomy(data, split, n)
         pool = data.split(self.split)
-        self.n = min(n, len(pool) // 2)
-        self.extractor = extractor
+        other = _other(data, self.split)
+        controlled = other is not None and len(other) >= ENOUGH
+        self.n = min(n, len(pool) // 2, len(other) if other is not None and controlled else n)
         order = torch.randperm(len(pool), generator=generator(seed, "fidelity"))
         held, rest = order[: self.n], order[self.n : self.n + MOST_REFERENCE]
         self.measure = Measure(data=data.hash, split=self.split, which=named(rest, len(pool))).of(
             extractor.name, self.n
         )
         self.references = len(rest)
-        self.reference = Moments.of(extractor(pool.x[rest])) if self.n else Moments(0)
-        self.real = self._raw(pool.x[held]) if self.n else {}
+        self.real: dict[str, dict[str, Any]] = {}
+        self.control: dict[str, dict[str, Any]] = {}
+        if self.n < LEAST:
+            return
+        self.panel = self._panel(data, self._seen(pool, rest), seed)
+        self.real = self.panel(self._seen(pool, held))
+        if other is not None and controlled:
+            rows = torch.randperm(len(other), generator=generator(seed, "control"))[: self.n]
+            self.control = self.panel(self._seen(other, rows))
 
-    def __call__(self, samples: Tensor) -> dict[str, Any]:
-        """The distance and the judgement of samples, ``(N, *shape)`` with N at least ``n``, as JSON by name."""
+    def __call__(self, samples: Tensor, given: Tensor | None = None) -> dict[str, dict[str, Any]]:
+        """What is found of samples, as JSON by the names of ``metrics.catalogue``.
+
+        Args:
+            samples: ``(N, *shape)`` with N at least ``n``.
+            given: The labels that they were asked for by, ``(N,)``, or None.
+        """
         if self.n < LEAST or len(samples) < self.n:
             return {}
-        found = self._raw(samples[: self.n])
-        fid = found["fid"] | {
-            "floor": self.real["fid"]["value"],
-            "floor_stderr": self.real["fid"]["stderr"],
-            "unit": "squared feature distance",
-            "n": self.n,
-            "n_reference": self.references,
-            "measure": self.measure.to_json(),
-            "estimator": "moments of features; standard error by resampling the samples",
-        }
-        if "judge" not in found:
-            return {"fid": fid}
-        return {"fid": fid, "judge": self._judged(found["judge"])}
+        seen = Seen.by(self.extractor, samples[: self.n], None if given is None else given[: self.n])
+        return {name: self._beside_real(name, found) for name, found in self.panel(seen).items()}
 
-    def _raw(self, x: Tensor) -> dict[str, Any]:
-        """Distance and judgement without what is said of real data."""
-        features = self.extractor(x)
-        found: dict[str, Any] = {}
-        if len(features) >= 2:
-            fid = fid_of(self.reference, features, generator(0, "fid"))
-            found["fid"] = {
-                "value": fid.value,
-                "stderr": fid.stderr,
-                "dimensions": features.shape[1],
-                "rank": fid.rank,
-                "rank_deficient": fid.rank < features.shape[1],
-            }
-        if isinstance(self.extractor, Judge) and self.extractor.classes:
-            found["judge"] = _clear(self.extractor.classified(features))
-        return found
+    def _panel(self, data: Dataset, reference: Seen, seed: int) -> Panel:
+        """Beside the reference: training data that samples may be copies of, and data that cannot be copied."""
+        rows = torch.randperm(len(data.train), generator=generator(seed, "copies"))[:MOST_TRAINING].sort().values
+        self.rows, held = rows, None if data.test is data.train else data.test.x[:MOST_REFERENCE]
+        train = data.train.x[rows]
+        if not data.domain.image:
+            train, held = self.extractor(train), None if held is None else self.extractor(held)
+        labelled = data.given is not None and self.extractor.class_names == tuple(data.label_names)
+        return Panel(self.extractor, reference, near=self.n, train=train, held=held, labelled=labelled, seed=seed)
 
-    def _judged(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        assert isinstance(self.extractor, Judge)  # noqa: S101 - only then is there a judgement
-        counts, real = found["counts"], self.real["judge"]
-        names = self.extractor.record["class_names"]
-        expected = [count >= EXPECTED for count in real["counts"]]
-        missing = [name for name, count, due in zip(names, counts, expected, strict=True) if due and not count]
+    def nearest(self, samples: Tensor) -> Tensor | None:
+        """The training datum that is nearest to each sample, ``(N, *shape)``; None where there is nothing to compare."""
+        if self.n < LEAST:
+            return None
+        return self.data.train.x[self.rows[self.panel.nearest(Seen.by(self.extractor, samples))]]
+
+    def _seen(self, split: Split, rows: Tensor) -> Seen:
+        """Real data; their own labels are what they would have been asked for by."""
+        return Seen.by(self.extractor, split.x[rows], None if split.y is None else split.y[rows])
+
+    def _beside_real(self, name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+        real, control = self.real.get(name, {}), self.control.get(name, {})
         return {
+            "floor": real.get("value"),
+            "floor_stderr": real.get("stderr"),
+            "held_out": control.get("value"),
+            "n_reference": self.references,
             **found,
-            "confidence": CONFIDENT,
-            "real": real["value"],
-            "class_names": names,
-            "real_counts": real["counts"],
-            "present": sum(1 for count, due in zip(counts, expected, strict=True) if due and count),
-            "expected": sum(expected),
-            "missing": missing,
-            "accuracy": self.extractor.record["accuracy"],
-            "temperature": self.extractor.record["temperature"],
+            "n": self.n,
             "measure": self.measure.to_json(),
         }
 
 
-def _clear(probabilities: Tensor) -> dict[str, Any]:
-    """The share of data that are clearly some class, with its binomial standard error, and how many are clearly which."""
-    confidence, label = probabilities.max(1)
-    clear = confidence >= CONFIDENT
-    share, n = float(clear.double().mean()), len(clear)
-    return {
-        "value": share,
-        "stderr": math.sqrt(share * (1 - share) / n),
-        "n": n,
-        "counts": torch.bincount(label[clear], minlength=probabilities.shape[1]).tolist(),
-    }
+def _roomy(data: Dataset, split: str, n: int) -> str:
+    """The split, or the training split where the other has no room for samples' stand-ins and a reference."""
+    enough = len(data.split(split)) >= 2 * n or len(data.train) <= len(data.split(split))
+    return split if enough else "train"
+
+
+def _other(data: Dataset, split: str) -> Split | None:
+    """Data of the other side of learning: training data, or all others; None where there are only training data."""
+    if data.test is data.train:
+        return None
+    if split != "train":
+        return data.train
+    x, y = torch.cat([in_memory(data.valid.x), in_memory(data.test.x)]), None
+    if data.valid.y is not None and data.test.y is not None:
+        y = torch.cat([data.valid.y, data.test.y])
+    return Split(x, y)

@@ -1,0 +1,37 @@
+"""What sampling costs: memory that is taken and given back within the block is seen."""
+
+import pytest
+import torch
+
+from pmodel.evaluation import cost
+from pmodel.evaluation.cost import memory_watched
+
+MIB = 2**20
+
+
+@pytest.mark.skipif(not cost.RESET.exists(), reason="the peak can be reset on Linux only")
+def test_the_peak_is_what_the_block_takes():
+    before = torch.ones(100 * MIB // 4)  # in use before: not the block's
+    with memory_watched(torch.device("cpu")) as memory:
+        torch.ones(64 * MIB // 4).sum()
+    assert 60 * MIB < memory.peak < 90 * MIB
+    assert len(before)
+
+
+@pytest.mark.skipif(not cost.RESET.exists(), reason="the peak can be reset on Linux only")
+def test_a_block_that_takes_nothing_has_no_peak_of_others():
+    torch.ones(64 * MIB // 4).sum()  # a higher peak, before
+    with memory_watched(torch.device("cpu")) as memory:
+        pass
+    assert memory.peak < 2 * MIB
+
+
+def test_where_the_peak_cannot_be_reset_only_a_new_record_is_seen(monkeypatch, tmp_path):
+    monkeypatch.setattr(cost, "RESET", tmp_path / "none" / "such")
+    with memory_watched(torch.device("cpu")) as memory:
+        pass
+    assert memory.peak is None
+    top = cost._highest()
+    with memory_watched(torch.device("cpu")) as memory:
+        torch.ones((top + 64 * MIB) // 4).sum()
+    assert memory.peak > 32 * MIB
