@@ -136,7 +136,8 @@ def clear_share(probabilities: Tensor) -> Clear:
         ShapeError: if it is not a matrix with rows and columns.
         RangeError: if a row does not hold probabilities.
     """
-    counts = _clear_counts(_checked(probabilities))
+    probabilities = _checked(probabilities)
+    counts = _clear_counts(probabilities)
     n, clear = len(probabilities), int(counts.sum())
     return Clear(value=clear / n, stderr=binomial_stderr(clear, n) or 0.0, counts=tuple(counts.tolist()), n=n)
 
@@ -155,7 +156,7 @@ def mode_count(probabilities: Tensor, real: Tensor) -> Modes:
         ShapeError: if these are not two matrices with the same columns.
         RangeError: if a row does not hold probabilities.
     """
-    _both(probabilities, real)
+    probabilities, real = _both(probabilities, real)
     counts, shares = _clear_counts(probabilities), _clear_counts(real).double() / len(real)
     n = len(probabilities)
     seen = -torch.expm1(n * torch.log1p(-shares))
@@ -195,7 +196,7 @@ def class_shares(probabilities: Tensor, real: Tensor) -> ClassShares:
         ShapeError: if these are not two matrices with the same columns.
         RangeError: if a row does not hold probabilities.
     """
-    _both(probabilities, real)
+    probabilities, real = _both(probabilities, real)
     counts, theirs = (torch.bincount(x.argmax(1), minlength=x.shape[1]).double() for x in (probabilities, real))
     n, m, classes = len(probabilities), len(real), len(counts)
     q, p = counts / n, (theirs + 0.5) / (m + classes / 2)
@@ -228,12 +229,13 @@ def class_agreement(probabilities: Tensor, asked: Tensor) -> Agreement:
         ShapeError: if there are not as many labels as samples.
         RangeError: if a row does not hold probabilities, or a label is none.
     """
-    classes = _checked(probabilities).shape[1]
+    probabilities, asked = _checked(probabilities), asked.cpu()
+    classes = probabilities.shape[1]
     if asked.shape != probabilities.shape[:1]:
         raise ShapeError("There must be one label for each sample.", got=(tuple(asked.shape), len(probabilities)))
     if not bool(((asked >= 0) & (asked < classes)).all()):
         raise RangeError(f"Labels are whole numbers from 0 to {classes - 1}.", got=sorted(set(asked.tolist())))
-    right = probabilities.argmax(1) == asked.to(probabilities.device)
+    right = probabilities.argmax(1) == asked
     shares = [right[asked == k] for k in range(classes)]
     n, hits = len(right), int(right.sum())
     unasked = sum(1 for share in shares if not len(share))
@@ -248,7 +250,7 @@ def class_agreement(probabilities: Tensor, asked: Tensor) -> Agreement:
 
 def _clear_counts(probabilities: Tensor) -> Tensor:
     confidence, label = probabilities.max(1)
-    return torch.bincount(label[confidence >= CONFIDENT], minlength=probabilities.shape[1]).cpu()
+    return torch.bincount(label[confidence >= CONFIDENT], minlength=probabilities.shape[1])
 
 
 def _few(n: int, m: int, classes: int) -> tuple[str, ...]:
@@ -258,12 +260,15 @@ def _few(n: int, m: int, classes: int) -> tuple[str, ...]:
     return (f"{n} samples and {m} data are few for {classes} classes: the correction for this is rough",)
 
 
-def _both(probabilities: Tensor, real: Tensor) -> None:
-    if _checked(probabilities).shape[1] != _checked(real).shape[1]:
+def _both(probabilities: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    probabilities, real = _checked(probabilities), _checked(real)
+    if probabilities.shape[1] != real.shape[1]:
         raise ShapeError("Both must be of the same classes.", got=(probabilities.shape[1], real.shape[1]))
+    return probabilities, real
 
 
 def _checked(probabilities: Tensor) -> Tensor:
+    """The probabilities on the CPU, if they are some."""
     if probabilities.ndim != 2 or not probabilities.shape[1]:
         raise ShapeError("Class probabilities must be of shape (N, K).", got=tuple(probabilities.shape))
     if not len(probabilities):
@@ -271,4 +276,4 @@ def _checked(probabilities: Tensor) -> Tensor:
     bad = ~((probabilities >= 0).all(1) & ((probabilities.sum(1) - 1).abs() < 1e-3))  # NaN is neither
     if bool(bad.any()):
         raise RangeError("Rows must be probabilities that sum to one.", got=probabilities[bad][0].tolist())
-    return probabilities
+    return probabilities.detach().cpu()
