@@ -38,7 +38,6 @@ __all__ = [
     "MOST_BOOTSTRAP",
     "binomial_stderr",
     "bootstrap",
-    "delete_m",
     "estimator",
     "jackknife",
     "stderr_of",
@@ -125,7 +124,7 @@ def jackknife(
     parts = order.tensor_split(min(groups, n))
     total, without = _left_out([gather(rows[part]) for part in parts])
     sizes = torch.tensor([len(part) for part in parts], dtype=torch.float64)
-    return delete_m(statistic(total), [statistic(rest) for rest in without], sizes)
+    return _delete_m(statistic(total), [statistic(rest) for rest in without], sizes)
 
 
 def stderr_of(
@@ -202,7 +201,7 @@ def _left_out(parts: Sequence[A]) -> tuple[A, list[A]]:
     return first[-1], [last[1], *between, first[-2]]
 
 
-def delete_m(whole: float, without: Sequence[float], sizes: Tensor) -> float | None:
+def _delete_m(whole: float, without: Sequence[float], sizes: Tensor) -> float | None:
     """The jackknife's error from the statistic of all rows, of those without each group, and how many rows each group has."""
     left = torch.tensor(without, dtype=torch.float64)
     h = sizes.sum() / sizes
