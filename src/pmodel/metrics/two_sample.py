@@ -38,7 +38,7 @@ __all__ = ["LEAST", "TwoSample", "two_sample"]
 
 LEAST = 20
 """Rows that each set needs at least."""
-MOST = 10_000
+MOST = 5_000
 """Rows of each set that are looked at."""
 PRODUCTS = 64
 """Columns whose products are features; of more columns, so many principal components."""
