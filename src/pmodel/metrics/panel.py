@@ -17,7 +17,7 @@ from .fid import Moments, fid_of
 from .inception_score import inception_score_of
 from .judge import CONFIDENT
 from .kid import KernelSet, kid_of
-from .memorisation import Control, control, memorisation, nearest
+from .memorisation import Control, control, memorisation, nearest_training
 from .neighbours import Neighbourhoods, overlaps_of
 from .sharpness import sharpness
 from .sliced import sliced_wasserstein
@@ -78,7 +78,7 @@ class Panel:
         self.extractor, self.domain, self.reference, self.seed = extractor, extractor.domain, reference, seed
         self.moments, self.kernels = Moments.of(reference.features), KernelSet(reference.features)
         self.train, self.labelled = train, labelled
-        self.usual = None if held is None else control(train, held, seed=seed)
+        self.usual = None if held is None else _usual(train, held, seed)
         self.real = Neighbourhoods(reference.features[:near], generator(seed, "neighbourhoods"))
 
     def __call__(self, seen: Seen) -> dict[str, dict[str, Any]]:
@@ -119,7 +119,7 @@ class Panel:
 
     def nearest(self, seen: Seen) -> Tensor:
         """The positions of the training data that are nearest, ``(N,)``."""
-        return nearest(self._compared(seen), self.train, 1).indices[:, 0]
+        return nearest_training(self._compared(seen), self.train, 1).indices[:, 0]
 
     def _compared(self, seen: Seen) -> Tensor:
         """What is held against training data: to be a copy is a fact about pictures, not about what a judge sees of them."""
@@ -148,6 +148,14 @@ class Panel:
             "missing": [names[k] for k in modes.missing],
             "flags": list(modes.flags),
         }
+
+
+def _usual(train: Any, held: Tensor, seed: int) -> Control | None:
+    """What is usual among data that were not learned; None where they are copies as well: data of few states repeat."""
+    try:
+        return control(train, held, seed=seed)
+    except BadInput:
+        return None
 
 
 def _json(measurement: Callable[[], Any]) -> dict[str, Any]:
