@@ -32,8 +32,11 @@ def row(model: dict[str, Any]) -> dict[str, Any]:
     return {
         "likelihood": model["likelihood"],
         "bits_per_dim": model["metrics"].get("bits_per_dim"),
-        "fid": model["metrics"].get("fid"),
-        "judge": model["metrics"].get("judge"),
+        "samples": {
+            name: {key: metric[key] for key in ("value", "stderr", "floor", "held_out")}
+            for name, metric in model["metrics"].items()
+            if "floor" in metric
+        },
         "speed": model["speed"],
         "parameters": model["parameters"],
         "health": model["health"],
