@@ -106,9 +106,9 @@ class Neighbourhoods:
         self.x = matrix(features)
         n = len(self.x)
         self.near, self.which = nearest(self.x, self.x, max(most, min(most + SPARE, n - 1)), itself=True)
-        places = [torch.randperm(n, generator=generator) for _ in range(PARTITIONS)]
+        places = [torch.randperm(n, generator=generator, device="cpu") for _ in range(PARTITIONS)]
         # the signs of halves; everything is of one half in the first column
-        halves = [torch.ones(n), *(1.0 - 2.0 * (place < n // 2) for place in places)]
+        halves = [torch.ones(n, device="cpu"), *(1.0 - 2.0 * (place < n // 2) for place in places)]
         self.half = torch.stack(halves, 1).to(self.x.device)
 
     def __len__(self) -> int:
