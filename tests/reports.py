@@ -100,7 +100,7 @@ def with_everything(evaluate):
         found = evaluate(self, model, record)
         draws = torch.Generator().manual_seed(model.size)
         invented = {row.name: measured(row.name, draws) for row in METRICS}
-        speed = {**found.speed, "sequential_calls": 7, "peak_bytes": 123_456_789}
+        speed = {**found.speed, "sequential_calls": 7, "sample_memory_bytes": 123_456_789}
         return replace(found, metrics={**invented, **found.metrics}, speed=speed)
 
     return evaluated

@@ -115,6 +115,13 @@ def test_wide_features_are_blocked_and_chunked_alike():
     assert distance(x, x + 1) == pytest.approx(600, rel=1e-6)
 
 
+def test_whatever_makes_a_tensor_names_its_device():
+    x, y = noise(30, 8), noise(5, 8, seed=1)
+    expected = [distance(x, y), distance(y, x), distance(x, x + 1)]
+    with torch.device("meta"):  # where a tensor lands that is made without a word on where
+        assert [distance(x, y), distance(y, x), distance(x, x + 1)] == expected
+
+
 # Gathering
 
 

@@ -78,6 +78,13 @@ def test_subsets_average_to_the_whole():
     assert found.stderr is None
 
 
+def test_whatever_makes_a_tensor_names_its_device():
+    x, y = noise(30, 8), noise(25, 8, seed=1)
+    expected = kid_of(KernelSet(y), x)
+    with torch.device("meta"):  # where a tensor lands that is made without a word on where
+        assert kid_of(KernelSet(y), x) == expected
+
+
 # Bias and error
 
 

@@ -156,6 +156,14 @@ def test_one_outlier_among_the_data_raises_precision_but_hardly_density():
     assert measured(lone, samples)[2] == pytest.approx(0.2)
 
 
+def test_whatever_makes_a_tensor_names_its_device():
+    x, y = noise(30, 8), noise(25, 8, seed=1)
+    expected = overlaps_of(around(x), around(y))
+    first, second = (torch.Generator().manual_seed(0) for _ in range(2))
+    with torch.device("meta"):  # where a tensor lands that is made without a word on where
+        assert overlaps_of(Neighbourhoods(x, first), Neighbourhoods(y, second)) == expected
+
+
 # Errors
 
 

@@ -260,8 +260,8 @@ def _root_trace(reference: Moments, other: Moments) -> Tensor:
     """The trace of the root: the sum of the singular values of the product of factors, or of roots of eigenvalues if wide."""
     factor = reference.factor
     if len(factor) > WIDE and other._scatter is not None:
-        left = factor @ other._scatter.to(factor)
-        return _roots(_lower(left.T, factor.T).div_(other.n - 1), other.n - 1)
+        square = _lower((factor @ other._scatter.to(factor)).T, factor.T).div_(other.n - 1)
+        return _roots(square, other.n - 1)
     product = other.factor.to(factor) @ factor.T
     tall = product if len(product) >= len(factor) else product.T
     if tall.shape[1] > WIDE:

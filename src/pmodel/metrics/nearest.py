@@ -51,7 +51,7 @@ def nearest(x: Tensor, y: Tensor, k: int, *, itself: bool = False) -> tuple[Tens
     found = x.new_empty(len(x), k), torch.empty(len(x), k, dtype=torch.int64, device=x.device)
     for rows, rough, error in distances(x, y):
         if itself:
-            rough[torch.arange(len(rough)), torch.arange(rows.start, rows.stop)] = torch.inf
+            rough[:, rows].fill_diagonal_(torch.inf)
         found[0][rows], found[1][rows] = _chosen(x[rows], y, rough, error, k, others)
     return found
 

@@ -106,17 +106,19 @@ class Neighbourhoods:
         self.x = matrix(features)
         n = len(self.x)
         self.near, self.which = nearest(self.x, self.x, max(most, min(most + SPARE, n - 1)), itself=True)
-        places = [torch.randperm(n, generator=generator) for _ in range(PARTITIONS)]
-        self.first = (torch.stack(places, 1) < n // 2).to(self.x.device)
+        places = [torch.randperm(n, generator=generator, device="cpu") for _ in range(PARTITIONS)]
+        # the signs of halves; everything is of one half in the first column
+        halves = [torch.ones(n, device="cpu"), *(1.0 - 2.0 * (place < n // 2) for place in places)]
+        self.half = torch.stack(halves, 1).to(self.x.device)
 
     def __len__(self) -> int:
         return len(self.x)
 
     def radii(self, k: int) -> Tensor:
         """Squared: among all and among the data of the same half in each partition, ``(N, 1 + R)``."""
-        found = [self.near[:, k - 1]]
-        for first in self.first.T:
-            rank = (first[self.which] == first[:, None]).cumsum(1)
+        found = []
+        for half in self.half.T:
+            rank = (half[self.which] == half[:, None]).cumsum(1)
             place = (rank < k).sum(1, keepdim=True).clamp_max(self.near.shape[1] - 1)
             found.append(self.near.gather(1, place)[:, 0])
         return torch.stack(found, 1)
@@ -170,22 +172,31 @@ def overlaps_of(
 
 
 def _count(points: Neighbourhoods, centres: Neighbourhoods, k: int) -> Counts:
-    """From the distances in chunks: few pairs are near enough for any radius, and each of these is compared with all radii."""
+    """From the distances in chunks: what is nearer than the least radius counts at once, what is farther than the widest not.
+
+    The pairs between, few but for ties, are each compared with the radii of all halves.
+    """
     radii = centres.radii(k)
-    widest = radii.amax(1)
+    least, widest = radii[:, 0], radii.amax(1)
     widest = widest.masked_fill(widest == 0, -torch.inf)
     of_points, of_centres = radii.new_zeros(len(points), radii.shape[1]), torch.zeros_like(radii)
     for rows, rough, error in distances(points.x, centres.x):
-        i, j = (rough < widest + error).nonzero(as_tuple=True)
+        within = rough < least - error
+        _add(within.float(), points.half[rows], centres.half, of_points[rows], of_centres)
+        i, j = ((rough < widest + error) & ~within).nonzero(as_tuple=True)
         for a, b in zip(torch.split(i, CHUNK), torch.split(j, CHUNK), strict=True):
             point = a + rows.start
             apart = refine(rough[a, b], error[a], radii[b], points.x, centres.x, point, b)
-            inside = apart[:, None] < radii[b]
-            inside[:, 1:] &= points.first[point] == centres.first[b]
-            counts = inside.double()
-            of_points.index_add_(0, point, counts)
-            of_centres.index_add_(0, b, counts)
+            inside = (apart[:, None] < radii[b]) & (points.half[point] == centres.half[b])
+            of_points.index_add_(0, point, inside.double())
+            of_centres.index_add_(0, b, inside.double())
     return Counts(of_points, of_centres)
+
+
+def _add(within: Tensor, points: Tensor, centres: Tensor, of_points: Tensor, of_centres: Tensor) -> None:
+    """Adds up the pairs that are of the same half, whose signs s are equal: each counts (1 + s s') / 2, exact in float32."""
+    of_points += (within.sum(1, keepdim=True) + points * (within @ centres)) / 2
+    of_centres += (within.sum(0)[:, None] + centres * (within.T @ points)) / 2
 
 
 def _share(counts: Tensor, of: Neighbourhoods, flags: list[str], enough: bool) -> Overlap:
@@ -196,7 +207,7 @@ def _share(counts: Tensor, of: Neighbourhoods, flags: list[str], enough: bool) -
 
 def _overlap(values: Tensor, of: Neighbourhoods, flags: list[str], enough: bool, least: float | None = None) -> Overlap:
     """The mean of values, ``(N, 1 + R)``, with its error from the halves: at least that of a mean, or as given."""
-    whole, halves, first = values[:, 0], values[:, 1:], of.first.double()
+    whole, halves, first = values[:, 0], values[:, 1:], (of.half[:, 1:] > 0).double()
     apart = (halves * first).sum(0) / first.sum(0) - (halves * (1 - first)).sum(0) / (1 - first).sum(0)
     own = float(whole.std()) / math.sqrt(len(whole)) if least is None else least
     stderr = max(own, float((apart / 2).square().mean().sqrt())) if enough else None

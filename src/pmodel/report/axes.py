@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from .numbers import fixed, number
+from .numbers import TINY, fixed, number
 
 __all__ = ["Scale", "amounts", "plain", "times"]
 
@@ -97,10 +97,10 @@ class Scale:
 
     def _names(self, values: Sequence[float]) -> list[str]:
         """Plain numbers get as many decimals as their step has, so that no two are called the same."""
-        if self.name is not plain or self.log or len(values) < 2:
+        if self.name is not plain or self.log or len(values) < 2 or max(map(abs, values)) < TINY:
             return [self.name(v) for v in values]
         decimals = max(0, -math.floor(math.log10(values[1] - values[0]) + 1e-9))
-        return [self.name(v) if decimals > 6 else fixed(v, decimals) for v in values]
+        return [fixed(v, decimals) for v in values]
 
     def _round(self) -> list[float]:
         if not self.log:

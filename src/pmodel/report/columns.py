@@ -38,7 +38,7 @@ COSTS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
     ("samples_per_second", "samples a second", "larger", rate),
     ("network_calls", "network calls", "smaller", count),
     ("sequential_calls", "calls in sequence", "smaller", count),
-    ("peak_bytes", "peak memory", "smaller", size),
+    ("sample_memory_bytes", "memory to sample", "smaller", size),
 )
 NAMED = 4
 """Missing classes that a cell names, at most; the notes name all."""
@@ -76,7 +76,7 @@ class Column:
         cell: What stands in a model's row, or None.
         number: The value with its error as ``report.json`` has them, or None.
         unit: At its head, under the title.
-        references: What real data get: ``floor``, ``held_out``, ``truth``.
+        references: What real data get: ``truth``, ``floor``, ``training``, ``held_out``.
     """
 
     key: str
@@ -161,14 +161,17 @@ def _metric(row: Row, models: Sequence[Model]) -> Column:
 
 
 def _references(row: Row, written: Mapping[str, Any]) -> dict[str, Cell]:
-    """What real data get in a column: it is the same for all models of a bench."""
+    """What real data get in a column, the same for all models of a bench: the floor, and data of the other side of learning."""
     found = {}
-    stderr = written.get("floor_stderr")
-    floor, control = written.get("floor", written.get("real")), written.get("held_out")
+    stderr, other = (
+        written.get("floor_stderr"),
+        "held_out" if written["measure"].get("split") == "train" else "training",
+    )
+    floor, control = written.get("floor"), written.get("held_out")
     if floor is not None:
         found["floor"] = Cell(metric({"value": floor, "stderr": stderr}, shares=row.share), floor)
     if control is not None:
-        found["held_out"] = Cell(share(control) if row.share else number(control, stderr), control)
+        found[other] = Cell(share(control) if row.share else number(control, stderr), control)
     return found
 
 
@@ -176,9 +179,10 @@ def _details(name: str, written: Mapping[str, Any]) -> tuple[str, ...]:
     """What else a cell says: which classes have no clear sample."""
     if name != "judge" or written.get("expected", 0) < 2:
         return ()
-    if 0 < len(written["missing"]) <= NAMED:
-        return (f"missing: {', '.join(written['missing'])}",)
-    return (f"{written['present']} of {written['expected']} classes",)
+    missing = written.get("missing", ())
+    if 0 < len(missing) <= NAMED:
+        return (f"missing: {', '.join(missing)}",)
+    return (f"{count(written['present'])} of {count(written['expected'])} classes",)
 
 
 def _speed(model: Model, key: str) -> float | None:

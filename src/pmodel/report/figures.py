@@ -26,8 +26,8 @@ WIDTH = 350
 """CSS pixels of a figure; image grids are magnified by whole numbers up to it."""
 LEGIBLE = 44
 """CSS pixels of an image's side that make it more than a postage stamp."""
-PAIR = 84
-"""CSS pixels of an image in a pair, about."""
+PAIR = 64
+"""CSS pixels of an image in a pair, at most where it is not larger itself: five pairs stand in a row."""
 PAIRS = 10
 """Samples that are shown beside their nearest training data."""
 STATES = 64
@@ -207,7 +207,7 @@ def _picture(sheet: Image.Image, scale: int, description: str) -> Markup:
 
 
 def _image_pairs(x: Tensor, near: Tensor, domain: Domain, description: str) -> Markup:
-    scale = max(1, round(PAIR / domain.shape[2]))
+    scale = max(1, PAIR // domain.shape[2])
     sheets = [_sheet(torch.stack(pair), domain, 1) for pair in zip(x, near, strict=True)]
     described = (
         f"{description}, {k}: above the sample, below its nearest training datum" for k in range(1, len(x) + 1)

@@ -6,7 +6,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["KINDS", "count", "duration", "fixed", "likelihood", "metric", "number", "place", "rate", "share", "size"]
+__all__ = [
+    "KINDS",
+    "TINY",
+    "count",
+    "duration",
+    "fixed",
+    "likelihood",
+    "metric",
+    "number",
+    "place",
+    "rate",
+    "share",
+    "size",
+]
 
 KINDS = {"exact": "=", "lower_bound": "≥", "estimate": "≈"}
 """How a likelihood stands to the true one."""

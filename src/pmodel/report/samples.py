@@ -58,7 +58,7 @@ def neighbours(folder: Path, data: Dataset, models: Sequence[Model]) -> list[Mar
         if model["run"] is None:
             continue
         evaluation = read_evaluation(folder / model["run"])[0]
-        near = getattr(evaluation, "neighbours", None)
+        near = evaluation.neighbours
         if evaluation.samples is None or near is None:
             continue
         picture = drawn.pairs(evaluation.samples, near, f"samples of {model['label']}")

@@ -19,6 +19,8 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 12, 14, 40
 RADIUS = 4.5
 ERRORS = 2
 """Standard errors to either side of a bar."""
+SPREAD = 8.0
+"""Costs that differ by more than this are on a logarithmic scale."""
 LONGEST = 26
 """Characters of a name, at most; the table has it whole."""
 FEWEST = 2
@@ -106,13 +108,15 @@ def scatter(
         across: The name of the horizontal axis.
         ticks: How a cost is written there.
     """
-    x = Scale.of([p.cost for p in points], LEFT, WIDTH - RIGHT, ticks)
+    costs = [p.cost for p in points]
+    x = Scale.of(costs, LEFT, WIDTH - RIGHT, ticks, log=max(costs) > SPREAD * min(costs))
     y = _vertical(points, floor)
     at = [(x(p.cost), y(p.quality)) for p in points]
     bars = [_bar(p, place, y) for p, place in zip(points, at, strict=True)]
-    line, taken = _line(floor, y)
-    taken += [Box(cx - RADIUS - 1, cy - RADIUS - 1, cx + RADIUS + 1, cy + RADIUS + 1) for cx, cy in at]
+    taken = [Box(cx - RADIUS - 1, cy - RADIUS - 1, cx + RADIUS + 1, cy + RADIUS + 1) for cx, cy in at]
     taken += [Box(cx - 1, top, cx + 1, bottom) for (cx, _), (top, bottom) in zip(at, bars, strict=True)]
+    line, covered = _line(floor, y, taken)
+    taken += covered
     names = [_short(p.name) for p in points]
     labels = placed(at, names, taken, Box(LEFT + 2, TOP - 8, WIDTH - 2, HEIGHT - BOTTOM - 2))
     marks = [_mark(p, place, bar) for p, place, bar in zip(points, at, bars, strict=True)]
@@ -137,16 +141,19 @@ def _bar(point: Point, place: tuple[float, float], y: Scale) -> tuple[float, flo
     return ends[0], ends[1]
 
 
-def _line(floor: tuple[str, float] | None, y: Scale) -> tuple[list[Markup], list[Box]]:
-    """The line of the floor, with its name at the right end above it, and what they take."""
+def _line(floor: tuple[str, float] | None, y: Scale, taken: Sequence[Box]) -> tuple[list[Markup], list[Box]]:
+    """The line of the floor and its name, above or below one of its ends where there is room, and what they cover."""
     if floor is None:
         return [], []
-    text, at = f"{floor[0]} {number(floor[1])}", y(floor[1])
-    above = at - 5 if at > TOP + 16 else at + 13
-    line = element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=f"{at:.1f}", y2=f"{at:.1f}", class_="floor")
-    word = element("text", text, x=WIDTH - RIGHT, y=f"{above:.1f}", text_anchor="end")
-    right = WIDTH - RIGHT
-    return [line, word], [Box(right - width(text), above - 12, right, above + 3), Box(LEFT, at - 0.5, right, at + 0.5)]
+    text, at, right = f"{floor[0]} {number(floor[1])}", y(floor[1]), WIDTH - RIGHT
+    places = [(left, base) for left in (right - width(text), LEFT + 4) for base in (at - 5, at + 13)]
+    boxes = [Box(left, base - 11, left + width(text), base + 3) for left, base in places]
+    inside = [box.top > 0 and box.bottom < HEIGHT - BOTTOM for box in boxes]
+    free = [k for k, box in enumerate(boxes) if inside[k] and not any(box.meets(other) for other in taken)]
+    best = next(iter(free), inside.index(True))
+    line = element("line", x1=LEFT, x2=right, y1=f"{at:.1f}", y2=f"{at:.1f}", class_="floor")
+    word = element("text", text, x=f"{places[best][0]:.1f}", y=f"{places[best][1]:.1f}")
+    return [line, word], [boxes[best], Box(LEFT, at - 0.5, right, at + 0.5)]
 
 
 def _frame(x: Scale, y: Scale, across: str) -> list[Markup]:

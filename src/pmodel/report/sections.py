@@ -48,7 +48,7 @@ def measurements(report: Report, found: Sequence[Column], first: Sequence[Column
     whole = [model for model in report["models"] if model["run"]]
     for group, (_, name) in GROUPS.items():
         columns = [column for column in found if column.group == group]
-        if group != "likelihood" and columns:
+        if any(column not in first for column in columns):
             body.append(
                 element(
                     "details", element("summary", element("h3", name)), results(whole, columns), open="", class_="part"

@@ -44,7 +44,8 @@ MEANING = (
     ),
     (
         "the control",
-        "What training data get, measured like samples: a model would get it that repeats what it learned from.",
+        "What data of the other side of learning get: training data, measured like samples against held-out ones, or held-out "
+        "data where the reference is a part of the training set. A model would get it that repeats what it learned from.",
     ),
 )
 

@@ -24,7 +24,7 @@ h1 { font-size: 2.3rem; line-height: 1.15; font-weight: 600; margin: 0 0 .3rem; 
 h2 { font-size: 1.3rem; font-weight: 600; margin: 3.2rem 0 .6rem; padding-top: .9rem; border-top: 1px solid var(--rule); }
 h3 { font-size: 1rem; font-weight: 600; margin: 1.8rem 0 .3rem; }
 p { margin: .5rem 0; max-width: 46rem; }
-.kicker, table, .facts, .keys, figcaption, .aside, svg text, footer, summary, .sorter, select {
+.kicker, table, .facts, .keys, figcaption, .aside, svg text, footer, summary, .sub, .sorter, select {
   font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
 .kicker { font-size: .8rem; color: var(--soft); margin: 0 0 .8rem; }
 .lead { font-size: 1.1rem; color: var(--soft); }
@@ -43,7 +43,7 @@ pre { font: .8rem/1.6 ui-monospace, "SF Mono", Menlo, Consolas, monospace; backg
   white-space: pre-wrap; overflow-wrap: anywhere; margin: .6rem 0; }
 details { margin-top: .5rem; } details + details { margin-top: 0; } details details { margin-left: 1rem; }
 summary { cursor: pointer; font-size: .86rem; color: var(--link); padding: .3rem 0; overflow-wrap: anywhere; }
-summary h3 { display: inline; color: var(--ink); font-size: 1.05rem; } details.part { margin-top: 1.4rem; }
+summary h3 { display: inline; color: var(--ink); font-size: .95rem; } details.part { margin-top: 1.4rem; }
 summary:focus-visible, button:focus-visible, select:focus-visible { outline: 2px solid var(--link); outline-offset: 3px; }
 dl.meaning { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .45rem 1.2rem; max-width: 52rem;
   margin: .6rem 0; overflow-wrap: anywhere; }
@@ -51,7 +51,7 @@ dl.meaning dt { font-weight: 600; } dl.meaning dd { margin: 0; }
 footer { margin-top: 3.5rem; padding-top: .9rem; border-top: 1px solid var(--rule); color: var(--soft); font-size: .78rem; }
 """
 TABLES = """
-.scroll { overflow-x: auto; max-width: 100%; }
+.scroll { position: relative; overflow-x: auto; max-width: calc(100% + .6rem); padding-right: .6rem; margin-right: -.6rem; }
 table { border-collapse: collapse; width: 100%; font-size: .86rem; font-variant-numeric: tabular-nums; line-height: 1.4; }
 caption { caption-side: bottom; text-align: left; color: var(--soft); font-size: .8rem; padding-top: .6rem; line-height: 1.5;
   overflow-wrap: anywhere; }
@@ -69,7 +69,7 @@ tbody th { font-weight: 600; min-width: 7rem; overflow-wrap: anywhere; }
 .results td .sub { white-space: nowrap; }
 .n { white-space: nowrap; }
 .way { font-weight: 400; white-space: nowrap; }
-.mark { text-decoration: none; cursor: help; padding-left: .15em; color: var(--link); }
+.mark { position: absolute; text-decoration: none; cursor: help; padding-left: .15em; color: var(--link); }
 thead button { all: unset; cursor: pointer; position: relative; }
 thead button:hover, th[aria-sort] { color: var(--ink); }
 thead button:focus-visible { outline: 2px solid var(--link); outline-offset: 3px; }
@@ -82,6 +82,7 @@ tfoot tr:first-child > * { border-top: 1px solid var(--soft); }
 tbody tr:last-child > * { border-bottom: 0; }
 tfoot th:first-child { font-style: italic; } tfoot th .sub { font-style: normal; }
 tr.failed td { color: var(--soft); }
+.rows { width: auto; }
 .rows td, .rows th { padding: .3rem .9rem .3rem 0; white-space: nowrap; }
 .pairs td { min-width: 6rem; }
 .sorter { display: none; font-size: .86rem; color: var(--soft); margin: .6rem 0; }
@@ -102,7 +103,7 @@ img.grid { image-rendering: pixelated; }
 img.fine { image-rendering: auto; }
 img.plane { border: 1px solid var(--rule); }
 figure.real { justify-self: start; background: var(--band); box-shadow: 0 0 0 .6rem var(--band); }
-div.pairs { display: flex; flex-wrap: wrap; gap: .5rem; }
+div.pairs { display: flex; flex-wrap: wrap; gap: 1.2rem .4rem; }
 svg { display: block; width: 100%; max-width: 24rem; height: auto; }
 svg text { font-size: 11px; fill: var(--soft); font-variant-numeric: tabular-nums; }
 svg text.name { fill: var(--ink); }

@@ -19,7 +19,8 @@ LONGEST_UNIT = 12
 REFERENCES = {
     "truth": ("the true density", "no model is above it"),
     "floor": ("real data", "the floor"),
-    "held_out": ("training data", "the control"),
+    "training": ("training data", "the control"),
+    "held_out": ("held-out data", "the control"),
 }
 
 
