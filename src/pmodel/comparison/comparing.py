@@ -95,7 +95,6 @@ def compare(
     tell = on_progress or (lambda progress: None)
     dataset = data if isinstance(data, Dataset) else load_data(data)
     out = Path(out)
-    compared = entries(models)
     shared = {
         "data": dataset.hash,
         "budget": budget,
@@ -104,25 +103,20 @@ def compare(
         "precision": precision,
         "device": device,
     }
-    runs = [job_of(entry, seed + k, out, shared) for entry in compared for k in range(seeds)]
+    runs = [job_of(entry, seed + k, out, shared) for entry in entries(models) for k in range(seeds)]
     for job in runs:
         require_same(job)
-    bench = Bench(
-        dataset,
-        n=n,
-        split=split,
-        effort=effort,
-        seed=0,
-        judge=judge,
-        judges=judges,
-        progress=lambda share: tell(Progress("judge", dataset.name, share=share)),
-    )
+
+    def judging(share: float) -> None:
+        tell(Progress("judge", dataset.name, share=share))
+
+    bench = Bench(dataset, n=n, split=split, effort=effort, judge=judge, judges=judges, progress=judging)
     tells = [telling(tell, job, number, len(runs)) for number, job in enumerate(runs, 1)]
     failed = train_together(runs, dataset, jobs, tells) if jobs > 1 else {}
     outcomes = []
-    for number, (job, told) in enumerate(zip(runs, tells, strict=True), 1):
+    for job, told in zip(runs, tells, strict=True):
         outcomes.append(outcome(job, dataset, bench, told, failed.get(job.folder, "")))
-        if number < len(runs):
+        if len(outcomes) < len(runs):
             _write(out, dataset, bench, shared, outcomes)  # an interrupted comparison has a report too
     tell(Progress("report", dataset.name))
     return Comparison(_write(out, dataset, bench, shared, outcomes), out)
