@@ -72,9 +72,8 @@ def compare(
         size: ``tiny``, ``small`` or ``base``.
         seeds: Runs of each model, which differ in the seed of their training.
         seed: Of the first run.
-        jobs: Runs that are trained at the same time, each in a process of its own with its part of the threads, after it
-            was planned alone. Measured they are one after another. A script that asks for several must be importable
-            (``if __name__ == "__main__":``).
+        jobs: Runs that are trained at the same time, in processes of their own: a script that asks for several must be
+            importable (``if __name__ == "__main__":``).
         n: Samples of each model, and at most so many data that are scored.
         split: The split that is scored.
         effort: Draws for each datum where a likelihood is a bound.
@@ -107,10 +106,9 @@ def compare(
     for job in runs:
         require_same(job)
 
-    def judging(share: float) -> None:
-        tell(Progress("judge", dataset.name, share=share))
-
-    bench = Bench(dataset, n=n, split=split, effort=effort, judge=judge, judges=judges, progress=judging)
+    bench = Bench(
+        dataset, n=n, split=split, effort=effort, judge=judge, judges=judges, progress=_judging(tell, dataset)
+    )
     tells = [telling(tell, job, number, len(runs)) for number, job in enumerate(runs, 1)]
     failed = train_together(runs, dataset, jobs, tells) if jobs > 1 else {}
     outcomes = []
@@ -120,6 +118,10 @@ def compare(
             _write(out, dataset, bench, shared, outcomes)  # an interrupted comparison has a report too
     tell(Progress("report", dataset.name))
     return Comparison(_write(out, dataset, bench, shared, outcomes), out)
+
+
+def _judging(tell: Callable[[Progress], None], data: Dataset) -> Callable[[float], None]:
+    return lambda share: tell(Progress("judge", data.name, share=share))
 
 
 def _require_possible(seeds: int, jobs: int) -> None:
