@@ -232,12 +232,21 @@ def test_distance_refuses_one_datum_and_other_features():
 # Its standard error
 
 
-@pytest.mark.parametrize("dimensions", [3, 12])
-def test_the_standard_error_is_the_spread_over_repetitions(dimensions):
+def ratio_of_error_to_spread(n, dimensions, shift, times):
     reference = Moments.of(noise(5000, dimensions))
-    draws = [noise(200, dimensions, seed=seed) + 0.5 for seed in range(1, 61)]
-    found = [fid_of(reference, x, random()) for x in draws]
-    spread = float(torch.tensor([fid.value for fid in found]).std())
-    errors = torch.tensor([fid.stderr for fid in found])
-    assert float(errors.mean()) / spread == pytest.approx(1, abs=0.25)
-    assert fid_of(reference, noise(4, dimensions), random()).stderr is None
+    found = [fid_of(reference, noise(n, dimensions, seed=seed) + shift, random()) for seed in range(1, times + 1)]
+    errors = torch.tensor([fid.stderr for fid in found]).square().mean().sqrt()
+    return float(errors / torch.tensor([fid.value for fid in found]).std())
+
+
+@pytest.mark.parametrize(("n", "dimensions", "shift"), [(200, 3, 0.5), (200, 12, 0.5), (20, 30, 2.0)])
+def test_the_standard_error_is_the_spread_over_repetitions(n, dimensions, shift):
+    assert ratio_of_error_to_spread(n, dimensions, shift, 100) == pytest.approx(1, abs=0.25)
+
+
+def test_at_the_floor_the_standard_error_is_at_most_twice_the_spread():
+    assert 0.9 < ratio_of_error_to_spread(100, 16, 0.0, 60) < 2
+
+
+def test_few_samples_have_no_standard_error():
+    assert fid_of(Moments.of(noise(90, 3)), noise(4, 3), random()).stderr is None

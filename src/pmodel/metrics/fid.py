@@ -12,6 +12,10 @@ So there is no general matrix root, no complex number, and no failure where a co
 computed once. Fewer than D samples are kept as they are: the centred samples over :math:`\sqrt{n - 1}` *are* a factor, and the
 distance costs :math:`n D^2 + n^3` instead of a multiple of :math:`D^3`. All in float64.
 
+*Standard error.* That of the draw of the samples, by the grouped jackknife. It is right where the distance is well above its
+floor; at the floor, where the distance is of second order in the samples' deviations, it is up to 1.7 times too large. The
+bootstrap would be three to five times too large there: samples that are drawn twice look like lost dimensions.
+
 Source:
     GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel et al., 2017), eq. 6
     https://arxiv.org/abs/1706.08500
@@ -28,7 +32,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..errors import BadInput
-from .resampling import stderr_of
+from .resampling import jackknife
 from .rows import matrix, same_columns
 
 __all__ = ["Fid", "Moments", "fid_of", "frechet_distance"]
@@ -250,10 +254,8 @@ def fid_of(reference: Moments, features: Tensor, generator: Generator) -> Fid:
         return frechet_distance(reference, moments)
 
     moments = Moments.of(x)
-    value = distance(moments)
-    stderr = stderr_of(lambda rows: distance(Moments.of(rows)), x, generator, gather=Moments.of, of_gathered=distance)
     flags = (*moments.flags("samples"), *reference.flags("real data"))
-    return Fid(value, stderr, moments.rank, flags)
+    return Fid(distance(moments), jackknife(distance, x, generator, gather=Moments.of), moments.rank, flags)
 
 
 def _root_trace(reference: Moments, other: Moments) -> Tensor:

@@ -7,7 +7,8 @@ Both sets are cut to one size and halved. A classifier :math:`f` is trained on t
           \mathbb{I}\bigl[\mathbb{I}(f(z_i) > \tfrac12) = l_i\bigr] .
 
 Where the distributions are equal, :math:`n_\mathrm{te} \hat t` is at most as variable as a binomial of probability 1/2 (labels
-are fixed, half of each), which gives the p-value. Any classifier makes a valid test; it sees only what it can learn.
+are fixed, half of each), which gives the p-value. Any classifier makes a valid test; it sees only what it can learn. Where a
+share s of samples is wrong and all others are right, the best of all gets ½ + s/2.
 
 This one is a logistic regression with a ridge, a convex problem with one solution, so that nothing depends on a start or on
 an order. It looks at the standardised columns (means), their squares (variances), their products (correlations) and random

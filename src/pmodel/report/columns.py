@@ -29,9 +29,8 @@ WAYS = {
     "real": ("≈ real", "the nearer to real data the better"),
 }
 """Which way is better: a sign and words."""
-PREFERRED = ("fid", "precision", "recall", "judge", "coverage", "kid", "sliced_wasserstein", "two_sample")
-"""Which measurements of samples stand in the first table: the first few that there are."""
-FIRST = 3
+BESIDE = ("precision", "recall", "judge", "coverage", "two_sample")
+"""Which measurements of samples stand in the first table beside a distance: the first two that there are."""
 COSTS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
     ("training_seconds", "training", "smaller", duration),
     ("training_images", "data seen", "", count),
@@ -103,16 +102,23 @@ def columns(models: Sequence[Model], truth: Mapping[str, Any] | None = None) -> 
 
 
 def overview(found: Sequence[Column]) -> list[Column]:
-    """The columns of the first table: likelihood, a few measurements of samples, and cost."""
+    """The columns of the first table: likelihood, a distance, two other measurements of samples, and cost."""
     keys = {column.key for column in found}
-    first = [key for key in PREFERRED if key in keys][:FIRST]
-    short = {"likelihood", "bits_per_dim", *first, *SHORT_COSTS}
+    distance = leading(found)
+    beside = [key for key in BESIDE if key in keys][:2]
+    short = {"likelihood", "bits_per_dim", *([distance.key] if distance else []), *beside, *SHORT_COSTS}
     return [column for column in found if column.key in short]
 
 
 def leading(found: Sequence[Column]) -> Column | None:
-    """The distance that charts show and findings name: the first that there is, in the order of the catalogue."""
-    return next((column for column in found if column.better == "smaller" and column.group == "distance"), None)
+    """The distance that charts show and findings name: the first of the catalogue that there is.
+
+    On plain columns it is the sliced Wasserstein distance, for there a distance between Gaussians sees means and covariances
+    only.
+    """
+    distances = {column.key: column for column in found if column.group == "distance"}
+    judged = any(column.group == "recognised" for column in found)
+    return distances.get("" if judged else "sliced_wasserstein") or next(iter(distances.values()), None)
 
 
 def _likelihoods(models: Sequence[Model], truth: Mapping[str, Any] | None) -> Column:

@@ -94,11 +94,13 @@ def metric(written: Mapping[str, Any] | None, *, shares: bool = False) -> str:
 
 
 def share(value: float | None, stderr: float | None = None) -> str:
-    """A part of one as per cent, to a tenth, with its error if there is one."""
+    """A part of one as per cent, to a tenth or as finely as its error allows, with its error if there is one."""
     if value is None:
         return "–"
-    error = f" ± {100 * stderr:.1f}" if stderr else ""
-    return f"{100 * value:.1f}{error}\N{NARROW NO-BREAK SPACE}%".replace("-", "−")
+    percent = 100 * (stderr or 0)
+    decimals = 1 if percent == 0 or percent >= 0.1 else min(4, -_power(percent))
+    error = f" ± {fixed(percent, decimals)}" if percent else ""
+    return f"{fixed(100 * value, decimals)}{error}\N{NARROW NO-BREAK SPACE}%"
 
 
 def count(value: float | None) -> str:

@@ -38,6 +38,7 @@ def write_comparison_page(folder: Path, data: Dataset, report: Mapping[str, Any]
         element("ul", *(element("li", words) for words in findings(report, leading(found))), class_="findings"),
         *sections.results_section(report, first),
         *sections.orders(report, found),
+        *sections.each_seed(report),
         *sections.samples(folder, data, models),
         *sections.costs(report, found),
         *sections.warnings(models),

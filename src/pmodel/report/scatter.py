@@ -142,11 +142,14 @@ def _bar(point: Point, place: tuple[float, float], y: Scale) -> tuple[float, flo
 
 
 def _line(floor: tuple[str, float] | None, y: Scale, taken: Sequence[Box]) -> tuple[list[Markup], list[Box]]:
-    """The line of the floor and its name, above or below one of its ends where there is room, and what they cover."""
+    """The line of the floor and its name, above or below it where there is room, and what they cover."""
     if floor is None:
         return [], []
     text, at, right = f"{floor[0]} {number(floor[1])}", y(floor[1]), WIDTH - RIGHT
-    places = [(left, base) for left in (right - width(text), LEFT + 4) for base in (at - 5, at + 13)]
+    room = right - width(text) - LEFT - 4
+    places = [
+        (right - width(text) - room * k / 8, base) for k in (0, 8, 4, 2, 6, 1, 7, 3, 5) for base in (at - 5, at + 13)
+    ]
     boxes = [Box(left, base - 11, left + width(text), base + 3) for left, base in places]
     inside = [box.top > 0 and box.bottom < HEIGHT - BOTTOM for box in boxes]
     free = [k for k, box in enumerate(boxes) if inside[k] and not any(box.meets(other) for other in taken)]

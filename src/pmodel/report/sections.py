@@ -8,7 +8,7 @@ from typing import Any
 
 from ..data import Dataset
 from .citations import bibtex, keys
-from .columns import GROUPS, Column, leading
+from .columns import GROUPS, Column, columns, leading, overview
 from .curves import chart, curves, validation
 from .markup import Markup, element, joined
 from .samples import captioned, evolution, gallery, neighbours
@@ -19,6 +19,7 @@ from .tables import order, results
 __all__ = [
     "citations",
     "costs",
+    "each_seed",
     "evolutions",
     "learning",
     "measurements",
@@ -47,14 +48,33 @@ def measurements(report: Report, found: Sequence[Column], first: Sequence[Column
     body = []
     whole = [model for model in report["models"] if model["run"]]
     for group, (_, name) in GROUPS.items():
-        columns = [column for column in found if column.group == group]
-        if any(column not in first for column in columns):
+        part = [column for column in found if column.group == group]
+        if any(column not in first for column in part):
             body.append(
                 element(
-                    "details", element("summary", element("h3", name)), results(whole, columns), open="", class_="part"
+                    "details", element("summary", element("h3", name)), results(whole, part), open="", class_="part"
                 )
             )
     return [element("h2", "All measurements"), *body]
+
+
+def each_seed(report: Report) -> list[Markup]:
+    """The first table of every single run, folded away, where models have several."""
+    runs = [
+        {
+            **model,
+            **seed,
+            "label": f"{model['label']}, seed {seed['seed']}",
+            "options": {**model["options"], "seed": seed["seed"]},
+        }
+        for model in report["models"]
+        for seed in model["seeds"]
+        if len(model["seeds"]) > 1 and seed["run"]
+    ]
+    if not runs:
+        return []
+    single = [{**run, "seeds": [run], "place": {}} for run in runs]
+    return [_folded("Every seed by itself", results(single, overview(columns(single, report["data"]["truth"]))))]
 
 
 def orders(report: Report, found: Sequence[Column]) -> list[Markup]:

@@ -132,7 +132,7 @@ def caption(report: Report, columns: Sequence[Column]) -> str:
             f"Samples: {count(written['n'])} of each model against {count(written.get('n_reference', written['n']))} real "
             f"data; {measure_words(protocol['fidelity'])}."
         )
-        if report["judge"] is None and "judge" not in protocol["fidelity"].get("extractor", ""):
+        if any(c.key == "fid" for c in columns) and "columns" in protocol["fidelity"].get("extractor", ""):
             parts.append("On plain columns a distance between Gaussians sees means and covariances only.")
     signs = {column.better: WAYS[column.better] for column in columns if column.better in WAYS}
     return " ".join([*parts, ", ".join(f"{sign}: {words}" for sign, words in signs.values()) + "."])

@@ -92,10 +92,10 @@ select { font-size: 1rem; color: var(--ink); background: var(--paper); border: 1
 PICTURES = """
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(350px, 100%), 1fr)); gap: 1.8rem 1.6rem;
   margin-top: 1.1rem; }
-.gallery.wide { grid-template-columns: 1fr; }
+.gallery.wide { display: flex; flex-wrap: wrap; gap: 1.8rem 3rem; }
 .gallery.charts { grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)); }
 .charts svg { max-width: 36rem; }
-figure { margin: 0; min-width: 0; }
+figure { margin: 0; min-width: 0; max-width: 100%; }
 figcaption { font-size: .86rem; margin-bottom: .45rem; font-weight: 600; overflow-wrap: anywhere; }
 figcaption .sub { display: inline; margin-left: .4rem; }
 figure img { display: block; max-width: 100%; height: auto; }
