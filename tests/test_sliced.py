@@ -63,15 +63,23 @@ def test_unequal_sizes_of_one_distribution_converge_to_zero():
     assert values[0] > 1.5 * values[1] > 2.25 * values[2]
 
 
-def test_the_standard_error_is_the_spread_over_repetitions():
-    reference = noise(3000, 2)
-    found = [sliced_wasserstein(noise(300, 2, seed=seed) + 0.5, reference, directions=16) for seed in range(1, 41)]
+@pytest.mark.parametrize(
+    ("columns", "shift", "low", "high"), [(2, 0.5, 0.7, 1.4), (2, 0.0, 0.9, 2.0), (300, 0.1, 0.6, 1.6)]
+)
+def test_the_standard_error_is_the_spread_over_repetitions(columns, shift, low, high):
+    """The bootstrap's, and of many columns the jackknife's; at the floor it is too large, and bounded."""
+    reference = noise(2000, columns)
+    found = [sliced_wasserstein(noise(200, columns, seed=k) + shift, reference, directions=16) for k in range(1, 41)]
     spread = float(torch.tensor([one.value for one in found]).std())
-    assert sum(one.stderr for one in found) / 40 == pytest.approx(spread, rel=0.35)
+    assert low < sum(one.stderr for one in found) / 40 / spread < high
 
 
-def test_very_many_samples_take_fewer_draws():
-    assert [sliced._draws(n, 128) for n in (9, 10, 2000, 10_000, 1_000_000)] == [0, 200, 200, 104, 20]
+def test_very_many_samples_take_fewer_draws(monkeypatch):
+    calls = []
+    monkeypatch.setattr(sliced, "stderr_of", lambda *args, draws: calls.append(draws))
+    for n in (20, 2000, 10_000, 70_000):
+        sliced_wasserstein(noise(n, 2), noise(5, 2, seed=1))
+    assert calls == [200, 200, 104, 20]
 
 
 def test_directions_are_whole_orthonormal_bases_and_the_seeds():
@@ -88,7 +96,7 @@ def test_directions_are_whole_orthonormal_bases_and_the_seeds():
 def test_parts_of_the_directions_give_what_all_of_them_give(monkeypatch):
     x, y = noise(40, 4) + 0.2, noise(90, 4, seed=1)
     whole = sliced_wasserstein(x, y)
-    monkeypatch.setattr(sliced, "CHUNK", 270)
+    monkeypatch.setattr(sliced, "CHUNK", 270)  # three directions at a time
     parts = sliced_wasserstein(x, y)
     assert parts.value == pytest.approx(whole.value, rel=1e-12)
     assert parts.stderr == pytest.approx(whole.stderr, rel=1e-12)

@@ -29,7 +29,7 @@ from typing import Protocol, Self, TypeVar
 import torch
 from torch import Generator, Tensor
 
-from ..errors import BadInput, RangeError
+from ..errors import RangeError
 
 __all__ = [
     "DRAWS",
@@ -38,7 +38,6 @@ __all__ = [
     "MOST_BOOTSTRAP",
     "binomial_stderr",
     "bootstrap",
-    "estimator",
     "jackknife",
     "stderr_of",
 ]
@@ -128,43 +127,20 @@ def jackknife(
 
 
 def stderr_of(
-    statistic: Callable[[Tensor], float],
-    rows: Tensor,
-    generator: Generator,
-    *,
-    gather: Callable[[Tensor], A] | None = None,
-    of_gathered: Callable[[A], float] | None = None,
-    paired: bool = False,
+    statistic: Callable[[Tensor], float], rows: Tensor, generator: Generator, *, draws: int = DRAWS
 ) -> float | None:
     """The standard error: by the bootstrap up to ``MOST_BOOTSTRAP`` dimensions, else by the grouped jackknife.
 
     Args:
-        statistic: Of rows ``(N, …)``.
-        rows: ``(N, …)``; or the positions of rows, for a statistic that looks them up.
+        statistic: Of rows ``(N, …)``, of as many as there are or fewer. Not for one that rows which are drawn twice mislead,
+            such as nearest neighbours or a covariance of few rows: for these take the jackknife.
+        rows: ``(N, …)``.
         generator: Of every draw, on the CPU.
-        gather: With ``of_gathered``: ``statistic(rows)`` is ``of_gathered(gather(rows))``, and what is gathered adds. The
-            jackknife then gathers each row once, instead of once for each group.
-        of_gathered: See ``gather``.
-        paired: Whether the statistic compares rows with each other by closeness, so that a row drawn twice would be its own
-            neighbour: then always the jackknife.
-
-    Raises:
-        BadInput: if only one of ``gather`` and ``of_gathered`` is given.
+        draws: Of the bootstrap.
     """
-    if (gather is None) != (of_gathered is None):
-        raise BadInput("gather and of_gathered go together.", got=f"gather={gather}, of_gathered={of_gathered}")
-    if not paired and _dimensions(rows) <= MOST_BOOTSTRAP:
-        return bootstrap(statistic, rows, generator)
-    if gather is None or of_gathered is None:
-        return jackknife(lambda kept: statistic(kept.rows), rows, generator, gather=_Kept)
-    return jackknife(of_gathered, rows, generator, gather=gather)
-
-
-def estimator(rows: Tensor, *, paired: bool = False) -> str:
-    """What ``stderr_of`` does with such rows, in words: part of a measurement's ``estimator``."""
-    if not paired and _dimensions(rows) <= MOST_BOOTSTRAP:
-        return f"standard error by the bootstrap, {DRAWS} draws"
-    return f"standard error by the jackknife, {min(GROUPS, len(rows))} groups"
+    if math.prod(rows.shape[1:]) <= MOST_BOOTSTRAP:
+        return bootstrap(statistic, rows, generator, draws=draws)
+    return jackknife(lambda kept: statistic(kept.rows), rows, generator, gather=_Kept)
 
 
 def binomial_stderr(count: int, n: int) -> float | None:
@@ -208,10 +184,6 @@ def _delete_m(whole: float, without: Sequence[float], sizes: Tensor) -> float | 
     pseudo = h * whole - (h - 1) * left
     centre = len(left) * whole - ((1 - 1 / h) * left).sum()
     return _finite(((pseudo - centre).square() / (h - 1)).mean().sqrt())
-
-
-def _dimensions(rows: Tensor) -> int:
-    return math.prod(rows.shape[1:])
 
 
 def _finite(value: Tensor) -> float | None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import final
 
 import numpy as np
@@ -29,7 +30,7 @@ import torch
 from torch import Tensor
 
 from ..randomness import generator
-from .resampling import DRAWS, LEAST, MOST_BOOTSTRAP
+from .resampling import DRAWS, LEAST, MOST_BOOTSTRAP, stderr_of
 from .rows import matrix, same_columns
 
 __all__ = ["DIRECTIONS", "SlicedWasserstein", "sliced_wasserstein"]
@@ -38,7 +39,7 @@ DIRECTIONS = 128
 """At least so many, up to whole bases; one basis from here up to ``MOST_BOOTSTRAP`` dimensions, a part of one above."""
 Floats = npt.NDArray[np.float64]
 CHUNK = 2**22
-"""Projections of either set that are held at a time."""
+"""Projections of the reference that are sorted at a time."""
 WORK, LEAST_DRAWS = 2**27, 20
 """Projections that all draws of the bootstrap together may sort: where samples are many, draws are fewer, but 20 at least."""
 
@@ -50,8 +51,8 @@ class SlicedWasserstein:
 
     Args:
         value: The distance of order 2, in standard deviations of the reference.
-        stderr: By the bootstrap of the samples, with fewer draws where these are very many; None where they are too few. It
-            does not cover the reference.
+        stderr: From the draw of the samples, the reference being given; None where they are too few. At the floor, where the
+            distance is of second order in the samples' deviations, it is up to 1.7 times too large.
         directions: How many.
         n: Samples.
         n_reference: Rows of the reference.
@@ -88,20 +89,34 @@ def sliced_wasserstein(
     )
     same_columns(samples.shape[1], reference.shape[1])
     loc, scale, constant = _units(reference)
-    samples, reference = (samples - loc) / scale, (reference - loc) / scale
-    thetas = _directions(samples.shape[1], directions, seed)
-    draws = _draws(len(samples), len(thetas))
-    parts = _parts(thetas, samples, reference)
-    squares = np.sum([_squares(samples, reference, part, draws, seed) for part in parts], axis=0)
-    distances = np.sqrt(squares / len(thetas))
+    samples, n = (samples - loc) / scale, len(samples)
+    real = _Reference((reference - loc) / scale, _directions(samples.shape[1], directions, seed))
+    draws = min(DRAWS, max(LEAST_DRAWS, WORK // (n * real.directions)))
     return SlicedWasserstein(
-        value=float(distances[0]),
-        stderr=float(distances[1:].std(ddof=1)) if draws else None,
-        directions=len(thetas),
-        n=len(samples),
+        value=real.distance(samples),
+        stderr=stderr_of(real.distance, samples, generator(seed, "sliced", "error"), draws=draws),
+        directions=real.directions,
+        n=n,
         n_reference=len(reference),
-        flags=_flags(len(samples), constant, len(loc)),
+        flags=_flags(n, constant, len(loc)),
     )
+
+
+class _Reference:
+    """Quantiles of the reference along all directions, looked at once for all sets of samples of one size."""
+
+    def __init__(self, reference: Tensor, thetas: Tensor) -> None:
+        self.directions = len(thetas)
+        self.thetas = torch.split(thetas, max(1, CHUNK // len(reference)))
+        self.quantiles = [np.sort((part @ reference.T).numpy(), axis=1) for part in self.thetas]
+        self.steps = cache(lambda n: [_steps(quantiles, n) for quantiles in self.quantiles])
+
+    def distance(self, samples: Tensor) -> float:
+        total = 0.0
+        for thetas, (means, within) in zip(self.thetas, self.steps(len(samples)), strict=True):
+            projected = np.sort((thetas @ samples.T).numpy(), axis=1)
+            total += float(np.square(projected - means).mean(1).sum()) + within
+        return math.sqrt(total / self.directions)
 
 
 def _units(reference: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -123,30 +138,6 @@ def _directions(dimensions: int, least: int, seed: int) -> Tensor:
         q, r = torch.linalg.qr(drawn)
         bases.append((q * r.diagonal().sign()).T)
     return torch.cat(bases)
-
-
-def _draws(n: int, directions: int) -> int:
-    return 0 if n < LEAST else min(DRAWS, max(LEAST_DRAWS, WORK // (n * directions)))
-
-
-def _parts(thetas: Tensor, samples: Tensor, reference: Tensor) -> tuple[Tensor, ...]:
-    return torch.split(thetas, max(1, CHUNK // max(len(samples), len(reference))))
-
-
-def _squares(samples: Tensor, reference: Tensor, thetas: Tensor, draws: int, seed: int) -> Floats:
-    """Squared distances, summed over some directions: of the samples, then of each draw of the bootstrap."""
-    means, within = _steps(np.sort((thetas @ reference.T).numpy(), axis=1), len(samples))
-    projected = (thetas @ samples.T).numpy()
-    found = [_square(projected, means, within)]
-    for draw in range(draws):  # the same rows are drawn for every part of the directions
-        noise = generator(seed, "sliced", "bootstrap", draw)
-        rows = torch.randint(len(samples), (len(samples),), generator=noise).numpy()
-        found.append(_square(projected[:, rows], means, within))
-    return np.array(found)
-
-
-def _square(projected: Floats, means: Floats, within: float) -> float:
-    return float(np.square(np.sort(projected, axis=1) - means).mean(1).sum()) + within
 
 
 def _steps(quantiles: Floats, n: int) -> tuple[Floats, float]:
