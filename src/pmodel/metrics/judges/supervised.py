@@ -56,7 +56,7 @@ def train_classifier(network: Network, data: Dataset, span: Range, recipe: Recip
         aside = _Aside(data, network.layout.features)
 
     def loss(rows: Tensor, step: int, noise: Generator) -> Tensor:
-        x = moved(_drawn(data.train, rows, noise), noise, recipe.shift, recipe.turn, recipe.flip)
+        x = _seen(data.train, rows, recipe, noise)
         none = outliers(x[: int(OUTLIERS * len(x))], step, span, noise)
         features = network.features(torch.cat([x, none]))
         logits = network.logits(features)
@@ -72,12 +72,11 @@ def train_classifier(network: Network, data: Dataset, span: Range, recipe: Recip
     optimise(parameters, loss, len(data.train), recipe, generator(recipe.seed, "judge", "batches"), progress)
 
 
-def _drawn(split: Split, rows: Tensor, noise: Generator) -> Tensor:
-    """Pictures as float; binary ones are drawn anew where the grey pictures are known that they were drawn from."""
-    if split.intensities is None:
-        return split.x[rows].float()
-    grey = split.intensities[rows].float() / 255
-    return (torch.rand(grey.shape, generator=noise) < grey).float()
+def _seen(split: Split, rows: Tensor, recipe: Recipe, noise: Generator) -> Tensor:
+    """Pictures, moved; binary ones are drawn anew where the grey pictures are known that they were drawn from."""
+    pictures = split.x if split.intensities is None else split.intensities
+    x = moved(pictures[rows].float(), noise, recipe.shift, recipe.turn, recipe.flip)
+    return x if split.intensities is None else (255 * torch.rand(x.shape, generator=noise) < x).float()
 
 
 @final
