@@ -20,6 +20,7 @@ Source:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import final
@@ -39,7 +40,7 @@ DIRECTIONS = 128
 """At least so many, up to whole bases; one basis from here up to ``MOST_BOOTSTRAP`` dimensions, a part of one above."""
 Floats = npt.NDArray[np.float64]
 CHUNK = 2**22
-"""Projections of the reference that are sorted at a time."""
+"""Projections of either set that are sorted at a time."""
 WORK, LEAST_DRAWS = 2**27, 20
 """Projections that all draws of the bootstrap together may sort: where samples are many, draws are fewer, but 20 at least."""
 
@@ -83,14 +84,13 @@ def sliced_wasserstein(
         RangeError: if an entry is not finite.
         BadInput: if there is no sample, or only one row of the reference.
     """
-    samples, reference = (
-        matrix(samples, least=1, what="Samples").cpu(),
-        matrix(reference, least=2, what="Real data").cpu(),
-    )
+    samples = matrix(samples, least=1, what="Samples").cpu()
+    reference = matrix(reference, least=2, what="Real data").cpu()
     same_columns(samples.shape[1], reference.shape[1])
     loc, scale, constant = _units(reference)
     samples, n = (samples - loc) / scale, len(samples)
-    real = _Reference((reference - loc) / scale, _directions(samples.shape[1], directions, seed))
+    thetas = _directions(samples.shape[1], directions, seed)
+    real = _Reference((reference - loc) / scale, torch.split(thetas, max(1, CHUNK // max(n, len(reference)))))
     draws = min(DRAWS, max(LEAST_DRAWS, WORK // (n * real.directions)))
     return SlicedWasserstein(
         value=real.distance(samples),
@@ -105,9 +105,8 @@ def sliced_wasserstein(
 class _Reference:
     """Quantiles of the reference along all directions, looked at once for all sets of samples of one size."""
 
-    def __init__(self, reference: Tensor, thetas: Tensor) -> None:
-        self.directions = len(thetas)
-        self.thetas = torch.split(thetas, max(1, CHUNK // len(reference)))
+    def __init__(self, reference: Tensor, thetas: Sequence[Tensor]) -> None:
+        self.thetas, self.directions = thetas, sum(map(len, thetas))
         self.quantiles = [np.sort((part @ reference.T).numpy(), axis=1) for part in self.thetas]
         self.steps = cache(lambda n: [_steps(quantiles, n) for quantiles in self.quantiles])
 
