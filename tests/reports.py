@@ -13,6 +13,8 @@ from pmodel.evaluation import Bench
 from pmodel.metrics.catalogue import METRICS
 
 HOSTILE = '<script>alert("1")</script>\'"><img src=https://evil.example/x onerror=alert(1)>&amp;\u202eRTL'
+SHOWN = HOSTILE.replace("\u202e", "\ufffd")
+"""How the page shows it: what would turn the direction of the text is seen as a sign of its own."""
 
 
 class Page(HTMLParser):

@@ -9,6 +9,8 @@ from typing import final
 
 __all__ = ["Markup", "document", "element", "image_uri", "joined"]
 
+TURNING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\N{REPLACEMENT CHARACTER}")
+"""Signs that turn the direction of all text after them: no name needs them, and in one they could disguise what follows."""
 VOID = frozenset({"br", "circle", "img", "line", "meta", "path", "polyline", "rect"})
 
 
@@ -25,7 +27,7 @@ def element(tag: str, /, *children: object, **attributes: object) -> Markup:
     An attribute's trailing underscore is dropped (``class_``), and other underscores become hyphens (``data_label``).
     """
     pairs = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{_escaped(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
@@ -36,8 +38,12 @@ def element(tag: str, /, *children: object, **attributes: object) -> Markup:
 
 def joined(*children: object) -> Markup:
     """Children one after another, each escaped unless it is ``Markup``."""
-    texts = (c if isinstance(c, Markup) else html.escape(str(c)) for c in children if c is not None)
+    texts = (c if isinstance(c, Markup) else _escaped(c) for c in children if c is not None)
     return Markup("".join(texts))
+
+
+def _escaped(text: object) -> str:
+    return html.escape(str(text).translate(TURNING))
 
 
 def image_uri(png: bytes) -> str:

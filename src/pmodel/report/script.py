@@ -62,7 +62,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   if (table.classList.contains("results")) table.parentElement.before(label);
 }
 
-if (matchMedia("(max-width: 46rem)").matches) {
+if (matchMedia("screen and (max-width: 46rem)").matches) {
   for (const part of document.querySelectorAll("details.part")) part.open = false;
 }
 """

@@ -73,8 +73,7 @@ tbody th { font-weight: 600; min-width: 7rem; overflow-wrap: anywhere; }
 thead button { all: unset; cursor: pointer; position: relative; }
 thead button:hover, th[aria-sort] { color: var(--ink); }
 thead button:focus-visible { outline: 2px solid var(--link); outline-offset: 3px; }
-thead button::after { position: absolute; bottom: 0; left: -1.1em; color: var(--link); }
-thead th:first-child button::after { left: auto; right: -1.3em; }
+thead button::after { position: absolute; bottom: 0; right: -1.1em; color: var(--link); }
 th[aria-sort=ascending] button::after { content: "▴"; }
 th[aria-sort=descending] button::after { content: "▾"; }
 tfoot td, tfoot th { font-weight: 400; }
@@ -119,7 +118,7 @@ svg text.name { fill: var(--ink); }
 .keys svg { width: 22px; height: 10px; flex: none; }
 """
 NARROW = """
-@media (max-width: 46rem) {
+@media screen and (max-width: 46rem) {
   body { font-size: 16px; } main { padding: 1.6rem .9rem 3rem; } h1 { font-size: 1.75rem; }
   .results thead { display: none; }
   .sorter { display: block; }
@@ -147,8 +146,10 @@ PRINT = """
   * { print-color-adjust: exact; }
   main { padding: 0; max-width: none; } body { font-size: 10pt; } h2, h3 { break-after: avoid; }
   figure, tr { break-inside: avoid; } .gallery, .gallery.charts { grid-template-columns: repeat(2, 1fr); gap: 1rem; }
-  .scroll { overflow: visible; } .results { min-width: 0; } .n { white-space: normal; }
-  th, td { padding-right: .5rem; } .results td, .results th + th, .results.part td { padding-left: .5rem; }
+  .scroll { overflow: visible; margin: 0; padding: 0; } .results { min-width: 0; } .n { white-space: normal; }
+  table { font-size: 7.5pt; } th, td { padding-right: .4rem; } .sub, thead th, .groups th { font-size: 6.5pt; }
+  .results td, .results th + th, .results.part td, .results.part th + th { padding-left: .4rem; }
+  tbody th, .part tbody th { min-width: 4rem; }
   .sorter { display: none; }
   details::details-content { content-visibility: visible; display: block; }
 }
