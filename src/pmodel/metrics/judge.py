@@ -30,7 +30,7 @@ from .judges.file import read, unpack
 from .judges.recipe import VERSION, Recipe
 from .judges.shipped import shipped
 from .judges.training import trained
-from .judges.unsupervised import UNLABELLED
+from .judges.unsupervised import recipe_without_labels
 
 __all__ = ["CONFIDENT", "FILE", "Judge", "can_judge", "judge_for"]
 
@@ -178,7 +178,7 @@ def judge_for(
     content = shipped(whole.hash) if steps is None else None
     if content is not None:
         return Judge(whole.domain, content, whole.label_names)
-    recipe = Recipe() if whole.given is not None else UNLABELLED
+    recipe = Recipe() if whole.given is not None else recipe_without_labels(whole.domain)
     return _kept(whole, Path(folder), recipe if steps is None else replace(recipe, steps=steps), progress)
 
 

@@ -31,20 +31,24 @@ from torch.nn import functional as F
 
 from ...data import Dataset
 from ...data.mapped import Mapped
+from ...domain import Domain
 from ...randomness import forked, generator
 from .changes import TREATMENTS, Range, moved, treatments_for
 from .network import Network
 from .recipe import Progress, Recipe, optimise
 
-__all__ = ["UNLABELLED", "contrast", "train_features"]
+__all__ = ["contrast", "recipe_without_labels", "train_features"]
 
-UNLABELLED = Recipe(steps=600, batch=16, shift=1)
-"""Each picture of a batch comes up to eight times treated, and each of these twice."""
 PROJECTED = 32
-HEAT = 0.2
+HEAT = 0.5
 """The temperature tau of the contrast."""
 TESTED = 500
 """Held-out pictures whose treatments are guessed, for the record."""
+
+
+def recipe_without_labels(domain: Domain) -> Recipe:
+    """A batch of few pictures, as each comes up to eight times treated and each of these twice, moved by a 14th of a side."""
+    return Recipe(steps=700, batch=16, shift=max(1, round(min(domain.shape[1:]) / 14)))
 
 
 @final
@@ -67,7 +71,8 @@ def train_features(network: Network, data: Dataset, span: Range, recipe: Recipe,
         heads = _Heads(network.layout.features, 1 + len(names))
 
     def loss(rows: Tensor, _: int, noise: Generator) -> Tensor:
-        x, kind = treated(data.train.x[rows.unique()].float(), names, span, noise)  # each picture once
+        rows = rows.unique()  # type: ignore[no-untyped-call]
+        x, kind = treated(data.train.x[rows].float(), names, span, noise)
         copies = torch.cat([moved(x, noise, recipe.shift), moved(x, noise, recipe.shift)])
         features = network.features(copies)
         alike = contrast(F.normalize(heads.project(features), dim=1))
