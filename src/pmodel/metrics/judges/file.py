@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,15 @@ FIELDS: Mapping[str, type] = {
     "seed": int,
     "threads": int,
     "n": int,
+    "class_names": list,
 }
-"""What a record holds beside its schema, kind, domain, layout and class names."""
+"""What a record holds beside its schema, kind, domain and layout."""
+RULES: Mapping[str, Callable[[Any], bool]] = {
+    "kind": lambda value: value in KINDS,
+    "accuracy": lambda value: 0 <= value <= 1,
+    "temperature": lambda value: value > 0,
+    "class_names": lambda value: all(isinstance(name, str) for name in value),
+}
 
 
 def rounded(network: Network) -> Network:
@@ -141,20 +148,20 @@ def _record(header: Mapping[str, Any]) -> dict[str, Any]:
     if record.get("schema") != SCHEMA:
         got, hint = record.get("schema"), f"this version reads {SCHEMA}"
         raise RunError("This judge has another format.", got=got, hint=hint)
-    odd = [name for name, kind in FIELDS.items() if not _is(record.get(name), kind)]
-    names = record.get("class_names")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        odd.append("class_names")
-    if odd or record.get("kind") not in KINDS or record["temperature"] <= 0 or not 0 <= record["accuracy"] <= 1:
-        wrong = odd[0] if odd else next(k for k in ("kind", "temperature", "accuracy"))
-        raise RunError("The record of this judge is damaged.", got=f"{wrong}: {record.get(wrong)!r}")
+    odd = [name for name in (*FIELDS, *RULES) if not _holds(name, record.get(name))]
+    if odd:
+        raise RunError("The record of this judge is damaged.", got=f"{odd[0]}: {record.get(odd[0])!r}")
     return record
 
 
-def _is(value: object, kind: type) -> bool:
+def _holds(name: str, value: Any) -> bool:
+    """Whether a field of the record has the right type, and a value that is possible."""
+    kind = FIELDS.get(name, object)
     if isinstance(value, bool) or not isinstance(value, kind):
         return False
-    return not isinstance(value, float) or math.isfinite(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    return name not in RULES or RULES[name](value)
 
 
 def _require_fitting(header: Mapping[str, Any], network: Network) -> None:
