@@ -16,7 +16,14 @@ USUAL = 2000
 """Samples, unless asked for otherwise."""
 
 
-def comparing(data: Dataset, shared: Mapping[str, Any], labels: Sequence[str], seeds: Sequence[int], n: int) -> str:
+def comparing(
+    data: Dataset,
+    shared: Mapping[str, Any],
+    labels: Sequence[str],
+    seeds: Sequence[int],
+    n: int,
+    judge: Mapping[str, Any] | None = None,
+) -> str:
     """The command that makes a comparison.
 
     Args:
@@ -25,10 +32,12 @@ def comparing(data: Dataset, shared: Mapping[str, Any], labels: Sequence[str], s
         labels: The models as they are written on a command line.
         seeds: Of the trainings, one after another.
         n: Samples of each model.
+        judge: The record of what looked at the samples, or None.
     """
     words = ["pmodel", "compare", *labels, *_data(data.source or data.name, data.options), *_training(shared)]
     words += ["--seeds", str(len(seeds))] if len(seeds) > 1 else []
     words += ["--seed", str(seeds[0])] if seeds and seeds[0] else []
+    words += ["--judge", "inception"] if judge is not None and judge.get("kind") == "inception" else []
     return shlex.join([*words, *_n(n), "--out", "comparison"])
 
 

@@ -18,6 +18,7 @@ from .. import __version__
 from ..data import Dataset
 from ..metrics import Candidate, Judge, bits_per_dim_json
 from ..metrics.catalogue import METRICS
+from ..metrics.inception import Inception
 from .commands import comparing
 from .ranking import ranked
 
@@ -48,15 +49,16 @@ def summary(data: Dataset, bench: Bench, shared: Mapping[str, Any], outcomes: Se
     for model in models:
         model["place"] = {column: found.get(model["label"]) for column, (_, found) in order.items()}
     seeds = sorted({outcome.job.seed for outcome in outcomes})
+    judge = bench.extractor.record if isinstance(bench.extractor, Judge | Inception) else None
     return {
         "schema": SCHEMA,
         **origin(),
         "data": data_json(data) | {"truth": bench.truth()},
         "protocol": {**bench.protocol, **{k: v for k, v in shared.items() if k != "data"}, "seeds": seeds},
-        "judge": bench.extractor.record if isinstance(bench.extractor, Judge) else None,
+        "judge": judge,
         "models": models,
         "order": {column: [verdict.to_json() for verdict in verdicts] for column, (verdicts, _) in order.items()},
-        "commands": [comparing(data, shared, list(groups), seeds, bench.n)],
+        "commands": [comparing(data, shared, list(groups), seeds, bench.n, judge)],
     }
 
 
