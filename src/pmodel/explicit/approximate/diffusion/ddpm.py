@@ -51,7 +51,7 @@ from .schedule import SCHEDULES, Levels, ScheduleName, levels
 __all__ = ["DDPM"]
 
 STEPS = 50
-"""Steps of the sampler where nothing else is asked for: with the deterministic sampler, more gain little."""
+"""Steps of the sampler where nothing else is asked for."""
 UNIFORM = 0.2
 """The part of the bound's draws of t that is uniform, whatever the terms are expected to be: no term is drawn too rarely."""
 
@@ -74,7 +74,8 @@ class DDPM(Samples, Bound, GradientTrained):
         prediction: What the network answers: the velocity ``v``, or the noise ``eps`` as in the paper; on real data that
             needs the linear schedule.
         sampler: ``ddim``, good with few steps, or ``ancestral``, the chain of the paper.
-        eta: Noise of the ``ddim`` sampler, from 0, deterministic, to 1, ancestral.
+        eta: Noise of the ``ddim`` sampler, from 0, deterministic, to 1, ancestral: noise mends the errors of earlier steps,
+            which a small network makes many of, and costs more steps.
         variance: Noise of the ``ancestral`` sampler: ``posterior``, or ``beta``, which needs nearly all steps.
         clip: Whether the sampler clips the guess to the range of discrete data.
         channels: Of the U-Net for pictures, at half their size where they are large; twice as many below.
@@ -112,7 +113,7 @@ class DDPM(Samples, Bound, GradientTrained):
         schedule: ScheduleName = "cosine",
         prediction: Prediction = "v",
         sampler: str = "ddim",
-        eta: float = 0.0,
+        eta: float = 1.0,
         variance: Variance = "posterior",
         clip: bool = True,
         channels: int = 64,
