@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, final, overload
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -129,19 +129,6 @@ def _is_view(data: Dataset) -> bool:
     return data.parent not in ("", data.name)
 
 
-@overload
-def judge_for(
-    data: Dataset, folder: str | Path, *, steps: int | None = None, progress: Callable[[float], None] | None = None
-) -> Judge: ...
-@overload
-def judge_for(
-    data: Dataset,
-    folder: str | Path,
-    *,
-    judge: str | Path | None,
-    steps: int | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> Judge | Inception: ...
 def judge_for(
     data: Dataset,
     folder: str | Path,

@@ -25,7 +25,7 @@ def shipped_names() -> list[str]:
 
 def shipped_record(name: str) -> dict[str, Any]:
     """The record of a shipped judge, with the ``sha256`` of its file."""
-    record: dict[str, Any] = json.loads((PLACE / f"{name}.json").read_text())
+    record: dict[str, Any] = json.loads((PLACE / f"{name}.json").read_text(encoding="utf-8"))
     return record
 
 
