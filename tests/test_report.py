@@ -2,10 +2,12 @@
 
 import functools
 import json
+import re
 from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from pmodel.comparison import compare
 from pmodel.data import from_arrays, load_data
@@ -17,6 +19,7 @@ from pmodel.report import numbers
 from pmodel.report.curves import chart, curves
 from pmodel.report.figures import Gallery
 from pmodel.report.markup import Markup, element, joined
+from pmodel.report.samples import evolution
 from reports import HOSTILE, SHOWN, is_safe
 
 
@@ -153,6 +156,40 @@ def test_the_verdicts_of_the_doctor_stand_on_the_page(tmp_path):
     assert "Of no use as trained here: vae:beta=1000" in text
     assert "Before you trust a number" in text
     assert "What to do: lower the weight of the KL" in text
+
+
+def test_a_comparison_of_failures_has_a_page_that_says_why(tmp_path):
+    found = compare(["gaussian:size=tiny", "mixture:size=small"], load_data("digits"), out=tmp_path, n=50)
+    page = is_safe(found.page.read_text())
+    assert "".join(page.text).count("comes in one size") == 2
+    assert page.tags.count("table") == 1
+
+
+def test_samples_stand_over_their_nearest_training_data(tmp_path):
+    digits = load_data("digits")
+    x = digits.train.x[:12]
+    drawn = Gallery(digits.domain, digits.test.x)
+    pairs = drawn.pairs(x, x[:10].flip(0), "samples")
+    assert pairs.count("<img") == 10
+    assert 'width="64" height="136"' in pairs
+    assert Gallery(Real((2,)), torch.randn(50, 2)).pairs(torch.randn(3, 2), torch.randn(3, 2), "samples") is None
+    rows = torch.tensor([[float("nan"), 1.5, 1], [0.25, 2.0, 0]], dtype=torch.float64)
+    table = Gallery(TABLE, rows).pairs(rows, rows.flip(0), "samples")
+    assert re.findall(r"<td>(sample|nearest)</td>", table) == ["sample", "nearest"] * 2
+
+
+def test_pictures_left_by_training_are_shown_and_no_other_files(tmp_path):
+    (tmp_path / "samples").mkdir()
+    for name in ("0250.png", "1000.png"):
+        Image.new("L", (55, 55)).save(tmp_path / "samples" / name)
+    (tmp_path / "samples/0500.png").write_bytes(b"no picture")
+    (tmp_path / "samples/cover.png").write_bytes((tmp_path / "samples/1000.png").read_bytes())
+    first, last = evolution(tmp_path)
+    assert "after 25 %" in first
+    assert "after 100 %" in last
+    assert 'width="330"' in first
+    (tmp_path / "samples/0250.png").unlink()
+    assert evolution(tmp_path) == []
 
 
 def test_a_verdict_does_not_hide_that_there_is_no_density(tmp_path):

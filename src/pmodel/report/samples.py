@@ -20,25 +20,16 @@ Model = Mapping[str, Any]
 
 SHOWN = 4096
 """Real data that a picture may use, at most."""
+IMAGES = 100
+"""Of these, pictures of a grid are chosen from."""
 LARGEST_PICTURE = 2**20
 """Bytes of a picture that training left, at most: the page holds all of them."""
 
 
-def gallery_of(data: Dataset) -> tuple[Gallery, Markup]:
-    """What draws data of this kind, and the figure of real data that no model has seen, where there are such."""
-    rows = choose(len(data.test), SHOWN, 0, "gallery")
-    real = data.domain.check(data.test.x[rows])
-    drawn = Gallery(data.domain, real)
-    which = "training data: there are no others" if data.test is data.train else "held out"
-    order = choose(len(real), 100 if data.domain.image else len(real), 0, "shown")
-    picture = drawn.figure(real[order], f"real data of {data.name}")
-    return drawn, captioned("real data", which, picture, real=True)
-
-
 def gallery(folder: Path, data: Dataset, models: Sequence[Model]) -> Markup:
     """Samples of every model after real data."""
-    drawn, real = gallery_of(data)
-    figures = [real]
+    drawn = _gallery_of(data)
+    figures = [_real(drawn, data)]
     for model in models:
         if model["run"] is None:
             continue
@@ -52,18 +43,29 @@ def gallery(folder: Path, data: Dataset, models: Sequence[Model]) -> Markup:
 
 def neighbours(folder: Path, data: Dataset, models: Sequence[Model]) -> list[Markup]:
     """Samples beside their nearest training data, of the models whose evaluation holds these."""
-    drawn = Gallery(data.domain, data.domain.check(data.test.x[choose(len(data.test), SHOWN, 0, "gallery")]))
-    figures = []
+    drawn, figures = _gallery_of(data), []
     for model in models:
         if model["run"] is None:
             continue
         evaluation = read_evaluation(folder / model["run"])[0]
-        near = evaluation.neighbours
-        if evaluation.samples is None or near is None:
+        if evaluation.samples is None or evaluation.neighbours is None:
             continue
-        picture = drawn.pairs(evaluation.samples, near, f"samples of {model['label']}")
+        picture = drawn.pairs(evaluation.samples, evaluation.neighbours, f"samples of {model['label']}")
         figures += [] if picture is None else [captioned(model["name"], _options(model), picture)]
     return figures
+
+
+def _gallery_of(data: Dataset) -> Gallery:
+    """What draws data of this kind, on the scale of data that no model has seen, where there are such."""
+    rows = choose(len(data.test), SHOWN, 0, "gallery")
+    return Gallery(data.domain, data.domain.check(data.test.x[rows]))
+
+
+def _real(drawn: Gallery, data: Dataset) -> Markup:
+    """The figure of real data."""
+    which = "training data: there are no others" if data.test is data.train else "held out"
+    order = choose(len(drawn.real), IMAGES if data.domain.image else len(drawn.real), 0, "shown")
+    return captioned("real data", which, drawn.figure(drawn.real[order], f"real data of {data.name}"), real=True)
 
 
 def evolution(folder: Path) -> list[Markup]:
