@@ -36,6 +36,7 @@ KINDS = ("supervised", "self-supervised")
 FIELDS: Mapping[str, type] = {
     "data": str,
     "hash": str,
+    "weights": str,
     "accuracy": float,
     "accuracy_on": str,
     "temperature": float,
@@ -47,7 +48,7 @@ FIELDS: Mapping[str, type] = {
     "n": int,
     "class_names": list,
 }
-"""What a record holds beside its schema, kind, domain and layout."""
+"""What a record holds beside its schema, kind, domain and layout. ``weights`` is the hash of all tensors."""
 RULES: Mapping[str, Callable[[Any], bool]] = {
     "kind": lambda value: value in KINDS,
     "accuracy": lambda value: 0 <= value <= 1,
@@ -70,15 +71,21 @@ def pack(network: Network, domain: Domain, record: Mapping[str, Any]) -> bytes:
     Args:
         network: Trained, and ``rounded``.
         domain: What a picture is.
-        record: The ``FIELDS``, kind and class names.
+        record: The other ``FIELDS``, and the kind.
     """
-    whole = {"schema": SCHEMA, "domain": domain.to_json(), "layout": network.layout.to_json(), **record}
     parameters = {name for name, _ in network.named_parameters()}
     tensors = {
         name: (tensor.half() if name in parameters else tensor).detach().cpu().contiguous().clone()
         for name, tensor in network.state_dict().items()
     }
-    return to_bytes(tensors, {KEY: json.dumps(whole, sort_keys=True, allow_nan=False)})
+    weights = _digest_of_tensors(to_bytes(tensors))
+    known = {"schema": SCHEMA, "domain": domain.to_json(), "layout": network.layout.to_json(), "weights": weights}
+    return to_bytes(tensors, {KEY: json.dumps(known | dict(record), sort_keys=True, allow_nan=False)})
+
+
+def _digest_of_tensors(content: bytes) -> str:
+    """SHA-256 of what comes after the header."""
+    return hashlib.sha256(memoryview(content)[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
 
 
 def read(path: str | Path) -> bytes:
@@ -121,6 +128,8 @@ def unpack(content: bytes, domain: Domain) -> tuple[Network, dict[str, Any]]:
     with torch.device("meta"):
         network = Network(layout)
     _require_fitting(header, network)
+    if _digest_of_tensors(content) != record["weights"]:
+        raise RunError("This judge is damaged: its weights are not those of its record.")
     return _filled(network, content).eval(), record | {"sha256": hashlib.sha256(content).hexdigest()}
 
 
