@@ -182,7 +182,7 @@ def protocol_terms(report: Report) -> list[tuple[str, str]]:
         ("bounds", f"{protocol['effort']} draws for each datum, evaluation seed {protocol['seed']}"),
         ("samples", measure_words(protocol["fidelity"])),
         ("training seeds", ", ".join(map(str, protocol["seeds"]))),
-        ("machine", f"{machine['system']}, {machine['processor']}, {machine['threads']} threads"),
+        ("machine", f"{machine['system']}, {machine['processor']}, threads: {machine['threads']}"),
     ]
     if judge is not None:
         pairs.append(("judge", _judge_words(judge)))
