@@ -7,6 +7,7 @@ import shutil
 import sys
 import types
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,6 +42,7 @@ PINNED = {
 }
 """The first digits of each file's hash, and the least accuracy. A judge with another hash makes all older numbers strangers."""
 NAMES = list(PINNED)
+ROOT = Path(__file__).resolve().parents[1]
 GREY = Discrete((1, 8, 8), 17)
 
 
@@ -104,6 +106,13 @@ def test_the_record_of_a_shipped_judge_is_true(name):
     assert len(right) == judge.record["n"] == len(data.test)
     assert float(right.double().mean()) == pytest.approx(judge.record["accuracy"], abs=1.5 / len(right))
     assert judge.record["accuracy"] >= PINNED[name][1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_documentation_has_the_records(name):
+    record = shipped.shipped_record(name)
+    row = f"| `{name}` | {record['accuracy']:.2%} of {record['n']:,} | {record['temperature']:.2f} | {record['bytes']:,} |"
+    assert f"{row} `{record['sha256'][:16]}` |" in (ROOT / "docs" / "judges.md").read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -296,6 +305,36 @@ def test_features_without_labels_see_what_samples_get_wrong(kind, coloured, seer
     reference = Moments.of(seer(rest))
     floor = frechet_distance(reference, Moments.of(seer(held)))
     assert frechet_distance(reference, Moments.of(seer(corrupted(held, kind)))) > 3 * floor
+
+
+@pytest.mark.slow
+def test_features_of_mnist_without_labels_see_blur_and_a_missing_class():
+    whole = at_hand("mnist")
+    bare = {name: replace(split, y=None) for name, split in whole.splits.items()}
+    data = replace(whole, **bare, given=None, label_names=())
+    judge, columns = (
+        Judge(data.domain, trained(data, recipe_without_labels(data.domain))),
+        Columns(data.domain, data.train.x),
+    )
+    rows = torch.randperm(len(whole.train), generator=seeded())[
+        :10_000
+    ]  # in their own order, writers follow each other
+    x, y = whole.train.x[rows], whole.train.y[rows]
+
+    blurred = gaussian_blur(x[:1000].float(), 0.5).round().to(torch.uint8)
+
+    def against_the_floor(see):
+        """How many times as far as real pictures the blurred ones are, and those without each digit."""
+        reference = Moments.of(see(x[5000:]))
+        floor = sum(frechet_distance(reference, Moments.of(see(part))) for part in x[:5000].split(1000)) / 5
+        sets = [blurred, *(x[:5000][y[:5000] != k][:1000] for k in range(10))]
+        blur, *without = (frechet_distance(reference, Moments.of(see(pictures))) / floor for pictures in sets)
+        return blur, without
+
+    blur, without = against_the_floor(judge)
+    assert (blur > 100, min(without) > 1.3, sum(without) > 30) == (True, True, True)
+    blur, without = against_the_floor(columns)
+    assert (blur < 2, max(without) < 2) == (True, True)
 
 
 def test_training_makes_features_see_more(coloured, seer):

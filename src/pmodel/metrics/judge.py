@@ -24,6 +24,7 @@ from ..data import SMALL, Dataset, load_data
 from ..domain import Discrete, Domain
 from ..errors import BadInput, NotSupported, PmodelError, RunError
 from ..storage import write_atomic
+from .classes import CONFIDENT
 from .features import Extractor
 from .inception import Inception
 from .judges.file import read, unpack
@@ -36,8 +37,6 @@ __all__ = ["CONFIDENT", "FILE", "Judge", "can_judge", "judge_for"]
 
 FILE = "judge.safetensors"
 """The name of a judge's file, in its own folder and beside a report."""
-CONFIDENT = 0.9
-"""The confidence from which on a sample counts as clearly some class."""
 LEAST_SIDE = 8
 """Pictures without labels have a judge from so many pixels a side; smaller ones are their own features."""
 
