@@ -147,8 +147,8 @@ METRICS: tuple[Row, ...] = (
         name="memorisation",
         title="too near to training data",
         better="real",
-        meaning="Share of samples that are nearer to a training datum than nearly all (99 %) held-out real data are: 1 % is "
-        "expected, much more means that training data were learned by heart.",
+        meaning="Share of samples that are nearer to one training datum, against its next fifty, than nearly all (99 %) "
+        "held-out real data are: 1 % is expected, much more means that training data were learned by heart.",
         source="",
         share=True,
     ),
