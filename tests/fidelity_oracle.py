@@ -22,6 +22,7 @@ def formulas(metric, monkeypatch):
     found = importlib.util.find_spec("torch_fidelity")
     if found is None:
         pytest.skip("torch-fidelity is not installed")
+    pytest.importorskip("tqdm")
     package, extraction = ModuleType("torch_fidelity"), ModuleType("torch_fidelity.utils")
     package.__path__ = list(found.submodule_search_locations)
     for name in WANTED_BY_THE_REST:
