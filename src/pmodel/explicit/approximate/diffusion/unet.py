@@ -15,6 +15,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import cast, final
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -61,6 +62,8 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
         """``(N, C, H, W)`` from noisy pictures, times and labels."""
+        if not self.training:  # there the plan has chosen; in float32 on a processor this is nearly twice as fast
+            x = x.contiguous(memory_format=torch.channels_last)
         told = self.conditioning(t, given)
         levels, known = cast("list[_Level]", list(self.levels)), list[Tensor]()
         h = self.first(x)
