@@ -62,6 +62,13 @@ def lead(data: Dataset) -> str:
     return f"{what}, {len(data.label_names)} labels" if data.given is not None else what
 
 
+def _sampled(report: Report) -> int:
+    """The samples of each model that were measured: fewer than were asked for where there are fewer data to hold against."""
+    measured = (metric for model in report["models"] for metric in model["metrics"].values())
+    found = [metric["n"] for metric in measured if metric.get("floor") is not None and "n_reference" in metric]
+    return int(max(found, default=report["protocol"]["n"]))
+
+
 def facts(report: Report) -> list[tuple[str, str]]:
     """The head of the page: how much data, how much training, measured with what."""
     data, protocol, judge = report["data"], report["protocol"], report["judge"]
@@ -77,7 +84,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("train / valid / test data", sizes),
         ("content hash", data["hash"][:16]),
         ("training", training) if "budget" in protocol else ("seed", str(seeds[0])),
-        ("measured with", f"{count(protocol['n'])} samples"),
+        ("measured with", f"{count(_sampled(report))} samples"),
     ]
     if judge is not None and judge.get("accuracy") is not None:
         found.append(("judge", f"{share(judge['accuracy'])} right on {judge['accuracy_on']}"))
