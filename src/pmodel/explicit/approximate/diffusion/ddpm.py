@@ -94,7 +94,7 @@ class DDPM(Samples, Bound, GradientTrained):
     weighted = False  # a draw is one term of the bound's sum
     steps: int | None = None
     """Steps of sampling, each a call of the network, at most ``timesteps``. None takes 50, or all if there are fewer."""
-    chunk: int = 2**17
+    chunk: int = 2**15
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"timesteps": 20, "channels": 8, "layers": 1, "width": 32},
         "small": {"channels": 32, "layers": 1, "width": 64},
