@@ -87,11 +87,14 @@ def compare(
     else:
         say("")
         show_table(
-            ("model", "likelihood", "place", "distance", "parameters", "training"), _rows(result.report["models"])
+            ("model", "likelihood", "place by it", "FID", "parameters", "training"), _rows(result.report["models"])
         )
         say("")
     say(f"report: {result.page}")
     failed = [row["label"] for row in result.report["models"] if row["error"]]
+    for row in result.report["models"] if not as_json else ():
+        if row["error"]:
+            say(f"{row['label']} failed: {row['error']}")
     if failed:
         raise RunError(
             f"{len(failed)} of {len(entries)} models failed; the report holds the others.", got=", ".join(failed)
@@ -154,14 +157,14 @@ class _Told:
 def _rows(models: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
     for row in models:
         if row["error"] and row["run"] is None:
-            yield row["label"], f"failed: {row['error']}"
+            yield row["label"], "failed"
             continue
         fid, seconds = row["metrics"].get("fid"), row["speed"].get("training_seconds")
         yield (
             row["label"],
             _likelihood(row["likelihood"]),
             _place(row["place"].get("likelihood")),
-            None if fid is None else f"{fid['value']:.4g}",
+            None if fid is None or fid["value"] is None else f"{fid['value']:.4g} (real {fid['floor']:.3g})",
             row["parameters"],
             None if seconds is None else f"{seconds:.1f} s",
         )

@@ -162,6 +162,7 @@ def likelihood_words(likelihood: dict[str, Any], entries: int) -> str:
         return f"impossible: {impossible} of {n} data have probability zero ({kind})"
     value, stderr = likelihood["value"], likelihood["stderr"]
     spread = "" if stderr is None else f" ± {stderr:.3g}"
-    bits = -value / (entries * math.log(2))
+    mass = likelihood["measure"].get("probability") == "mass"
+    bits = f", {-value / (entries * math.log(2)):.4g} bits/dim" if mass else ""
     how = "" if likelihood["estimator"] == kind else f"; {likelihood['estimator']}"
-    return f"{value:.6g}{spread} nats per datum, {bits:.4g} bits/dim ({kind}, n = {n}{how})"
+    return f"{value:.6g}{spread} nats per datum{bits} ({kind}, n = {n}{how})"

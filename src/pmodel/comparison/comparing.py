@@ -110,6 +110,9 @@ def compare(
         dataset, n=n, split=split, effort=effort, judge=judge, judges=judges, progress=_judging(tell, dataset)
     )
     tells = [telling(tell, job, number, len(runs)) for number, job in enumerate(runs, 1)]
+    for job, told in zip(runs, tells, strict=True):
+        if job.done:
+            told("reused")
     failed = train_together(runs, dataset, jobs, tells) if jobs > 1 else {}
     outcomes = []
     for job, told in zip(runs, tells, strict=True):

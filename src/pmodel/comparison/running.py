@@ -15,6 +15,8 @@ from .job import SPECIFICATION, Job, Tell
 
 __all__ = ["AGAIN", "Outcome", "outcome", "train", "words"]
 
+MOST_WORDS = 80
+"""Of what was got: a longer one is no text for a table."""
 AGAIN = "make the same comparison again, in the same folder, and it goes on"
 
 
@@ -45,9 +47,7 @@ def outcome(job: Job, data: Dataset, bench: Bench, tell: Tell, failed: str = "")
     try:
         if failed:
             return Outcome(job, None, {}, failed)
-        if job.done:
-            tell("reused")
-        else:
+        if not job.done:
             train(job, data, tell)
         evaluation = _evaluated(job, bench, tell)
     except Stopped as stop:
@@ -60,10 +60,11 @@ def outcome(job: Job, data: Dataset, bench: Bench, tell: Tell, failed: str = "")
 
 
 def words(error: Exception) -> str:
-    """Why a run failed."""
+    """Why a run failed, in a line."""
     if not isinstance(error, PmodelError):
         return f"{type(error).__name__}: {error}"
-    return error.problem if error.got is None else f"{error.problem} got: {error.got}"
+    got = "" if error.got is None else str(error.got)
+    return f"{error.problem} got: {got}" if 0 < len(got) <= MOST_WORDS else error.problem
 
 
 def train(job: Job, data: Dataset, tell: Tell) -> None:

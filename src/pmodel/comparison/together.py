@@ -8,7 +8,10 @@ is shared out: speed and memory are measured by a process that has the machine f
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -121,7 +124,8 @@ class _Pool:
         spawn = multiprocessing.get_context("spawn")
         ear, mouth = spawn.Pipe(duplex=False)
         process = spawn.Process(target=_trained, args=(job, self.data, self.threads, mouth), daemon=True)
-        process.start()
+        with _deaf():
+            process.start()
         mouth.close()
         return _Running(job, tell, process, ear)
 
@@ -131,7 +135,8 @@ class _Pool:
             said: Mapping[str, Any] = running.ear.recv()
         except EOFError:
             running.process.join()
-            said = {"last": f"its process was lost, with exit code {running.process.exitcode}"}
+            lost = f"its process was lost, with exit code {running.process.exitcode}"
+            said = {"last": None if self.stopped else lost}  # stopped before it could answer signals
         if "last" not in said:
             running.tell(**said)
             return
@@ -143,6 +148,19 @@ class _Pool:
         elif said["last"]:
             self.failed[running.job.folder] = said["last"]
             running.tell("failed", words=said["last"])
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """A process that is started meanwhile does not hear Ctrl-C until it trains: it is this one that asks it to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _trained(job: Job, data: Dataset, threads: int, mouth: Connection) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data import Dataset
+from ..metrics.judge import FILE
+from ..metrics.judges.shipped import shipped_names, shipped_record
 from ..settings import spelt_settings
 
 __all__ = ["comparing", "evaluating", "fitting"]
@@ -37,8 +39,7 @@ def comparing(
     words = ["pmodel", "compare", *labels, *_data(data.source or data.name, data.options), *_training(shared)]
     words += ["--seeds", str(len(seeds))] if len(seeds) > 1 else []
     words += ["--seed", str(seeds[0])] if seeds and seeds[0] else []
-    words += ["--judge", "inception"] if judge is not None and judge.get("kind") == "inception" else []
-    return shlex.join([*words, *_n(n), "--out", "comparison"])
+    return shlex.join([*words, *_judge(judge), *_n(n), "--out", "comparison"])
 
 
 def fitting(record: Mapping[str, Any]) -> str | None:
@@ -67,6 +68,13 @@ def evaluating(folder: Path, data: Dataset, record: Mapping[str, Any], n: int) -
 
 def _data(source: str, options: Mapping[str, Any]) -> list[str]:
     return ["--data", source, *spelt_settings(options, "data.")]
+
+
+def _judge(judge: Mapping[str, Any] | None) -> list[str]:
+    """The judge that lies beside the report, unless it comes with pmodel: made anew elsewhere, it may be another."""
+    if judge is None or judge.get("sha256") in {shipped_record(name)["sha256"] for name in shipped_names()}:
+        return []
+    return ["--judge", "inception" if judge.get("kind") == "inception" else FILE]
 
 
 def _n(n: int) -> list[str]:

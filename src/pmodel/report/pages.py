@@ -48,7 +48,7 @@ def write_comparison_page(folder: Path, data: Dataset, report: Mapping[str, Any]
         *sections.learning(folder, models),
         *_end(report, found, "The numbers are in report.json and report.csv beside this page."),
     ]
-    title = f"{report['data']['name']}: a comparison of {len(models)} models"
+    title = f"{report['data']['name']}: a comparison"
     write_atomic(folder / CSV, spreadsheet(report).encode())
     write_atomic(folder / "report.html", document(title, STYLE, SCRIPT, *body).encode())
 
