@@ -13,7 +13,7 @@ from ..errors import NotSupported, RangeError
 from ..evaluation import Bench
 from ..storage import write_json
 from .entry import entries
-from .job import Progress, job_of, require_same, telling
+from .job import Job, Progress, Tell, job_of, require_same, telling
 from .running import Outcome, outcome
 from .together import train_together
 
@@ -110,10 +110,7 @@ def compare(
         dataset, n=n, split=split, effort=effort, judge=judge, judges=judges, progress=_judging(tell, dataset)
     )
     tells = [telling(tell, job, number, len(runs)) for number, job in enumerate(runs, 1)]
-    for job, told in zip(runs, tells, strict=True):
-        if job.done:
-            told("reused")
-    failed = train_together(runs, dataset, jobs, tells) if jobs > 1 else {}
+    failed = _begun(runs, dataset, jobs, tells)
     outcomes = []
     for job, told in zip(runs, tells, strict=True):
         outcomes.append(outcome(job, dataset, bench, told, failed.get(job.folder, "")))
@@ -121,6 +118,14 @@ def compare(
             _write(out, dataset, bench, shared, outcomes)  # an interrupted comparison has a report too
     tell(Progress("report", dataset.name))
     return Comparison(_write(out, dataset, bench, shared, outcomes), out)
+
+
+def _begun(runs: Sequence[Job], data: Dataset, jobs: int, tells: Sequence[Tell]) -> dict[Path, str]:
+    """Say which runs are there, and train the others if that is done for several at once; why any of them failed."""
+    for job, told in zip(runs, tells, strict=True):
+        if job.done:
+            told("reused")
+    return train_together(runs, data, jobs, tells) if jobs > 1 else {}
 
 
 def _judging(tell: Callable[[Progress], None], data: Dataset) -> Callable[[float], None]:
