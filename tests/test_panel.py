@@ -48,7 +48,18 @@ def test_every_measurement_is_in_the_catalogue_and_says_what_it_is(bench, digits
     found = bench.fidelity(digits.test.x.repeat(2, 1, 1, 1), digits.test.y.repeat(2))
     assert set(found) <= {row.name for row in METRICS}
     for metric in found.values():
-        assert {"value", "stderr", "floor", "held_out", "n", "n_reference", "measure", "flags"} <= set(metric)
+        assert {
+            "value",
+            "stderr",
+            "floor",
+            "held_out",
+            "n",
+            "n_reference",
+            "measure",
+            "flags",
+            "unit",
+            "estimator",
+        } <= set(metric)
     json.dumps(found, allow_nan=False)
 
 

@@ -29,6 +29,8 @@ class Row:
         meaning: What it sees and what it does not, for the reader of a report.
         source: The key of its paper in ``report/citations.py``, or empty.
         share: Whether the value is a part of one, written as per cent.
+        unit: Of the value.
+        estimator: How the value and its standard error are come by.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Row:
     meaning: str
     source: str = ""
     share: bool = False
+    unit: str = "share"
+    estimator: str
 
 
 METRICS: tuple[Row, ...] = (
@@ -47,6 +51,8 @@ METRICS: tuple[Row, ...] = (
         meaning="Fréchet distance between Gaussians fitted to the features of samples and of real data. It sees means and "
         "covariances only, and grows as samples get fewer.",
         source="heusel2017",
+        unit="squared feature distance",
+        estimator="moments of features; standard error by the grouped jackknife of the samples",
     ),
     Row(
         name="kid",
@@ -55,6 +61,8 @@ METRICS: tuple[Row, ...] = (
         meaning="Squared maximum mean discrepancy of the features under a cubic kernel, without bias: equal distributions get "
         "0 on average, whatever the number of samples.",
         source="binkowski2018",
+        unit="squared discrepancy",
+        estimator="unbiased, all pairs, kernel (x·y/D + 1)³; standard error of both draws by the theory of U-statistics",
     ),
     Row(
         name="sliced_wasserstein",
@@ -62,6 +70,8 @@ METRICS: tuple[Row, ...] = (
         better="smaller",
         meaning="How far samples must be moved to become the data, averaged over directions, in standard deviations.",
         source="rabin2011",
+        unit="standard deviations",
+        estimator="order 2, seeded directions; standard error by resampling the samples",
     ),
     Row(
         name="precision",
@@ -70,6 +80,7 @@ METRICS: tuple[Row, ...] = (
         meaning="Share of samples that lie among real data: closer to some datum than its own third neighbour is.",
         source="kynkaanniemi2019",
         share=True,
+        estimator="3 neighbours; standard error of the points and of the neighbourhoods",
     ),
     Row(
         name="recall",
@@ -78,6 +89,7 @@ METRICS: tuple[Row, ...] = (
         meaning="Share of real data that lie among samples: what of the data's variety occurs.",
         source="kynkaanniemi2019",
         share=True,
+        estimator="3 neighbours; standard error of the points and of the neighbourhoods",
     ),
     Row(
         name="density",
@@ -86,6 +98,8 @@ METRICS: tuple[Row, ...] = (
         meaning="How many neighbourhoods of real data a sample lies in, against how many are expected: like precision, but one "
         "outlier among the data does not make all samples near it count.",
         source="naeem2020",
+        unit="ratio",
+        estimator="5 neighbours; standard error of the points and of the neighbourhoods",
     ),
     Row(
         name="coverage",
@@ -94,6 +108,7 @@ METRICS: tuple[Row, ...] = (
         meaning="Share of real data whose neighbourhood holds a sample: like recall, but outliers among samples do not help.",
         source="naeem2020",
         share=True,
+        estimator="5 neighbours; standard error of both draws",
     ),
     Row(
         name="two_sample",
@@ -103,6 +118,7 @@ METRICS: tuple[Row, ...] = (
         "chance, 100 % is always.",
         source="lopezpaz2017",
         share=True,
+        estimator="ridge logistic regression, accuracy on held-out halves; binomial standard error",
     ),
     Row(
         name="judge",
@@ -112,6 +128,7 @@ METRICS: tuple[Row, ...] = (
         "whether samples are recognisable, not whether they are varied.",
         source="",
         share=True,
+        estimator="calibrated confidence; binomial standard error",
     ),
     Row(
         name="inception_score",
@@ -120,6 +137,8 @@ METRICS: tuple[Row, ...] = (
         meaning="How clear each sample's class is and how evenly classes occur, by the judge; at most the number of classes. "
         "One picture of each class gets nearly all of it: read it beside recall.",
         source="salimans2016",
+        unit="classes",
+        estimator="mean over 10 splits, and its standard error",
     ),
     Row(
         name="class_shares",
@@ -127,6 +146,8 @@ METRICS: tuple[Row, ...] = (
         better="smaller",
         meaning="Kullback–Leibler divergence, in nats, of the classes of samples from the data's class shares, by the judge.",
         source="",
+        unit="nats",
+        estimator="likeliest classes, corrected for bias; standard error to second order",
     ),
     Row(
         name="class_agreement",
@@ -135,6 +156,7 @@ METRICS: tuple[Row, ...] = (
         meaning="Of samples that were asked for by label, the share in which the judge sees that label.",
         source="",
         share=True,
+        estimator="likeliest class; binomial standard error",
     ),
     Row(
         name="sharpness",
@@ -142,6 +164,8 @@ METRICS: tuple[Row, ...] = (
         better="real",
         meaning="Energy of the finest details against that of real data: below 1 is blurred, above 1 is noisy.",
         source="",
+        unit="ratio",
+        estimator="energy of the discrete Laplacian; standard error of a ratio of means",
     ),
     Row(
         name="memorisation",
@@ -151,6 +175,7 @@ METRICS: tuple[Row, ...] = (
         "held-out real data are: 1 % is expected, much more means that training data were learned by heart.",
         source="",
         share=True,
+        estimator="nearest of 50 training neighbours against held-out data; binomial standard error",
     ),
     Row(
         name="kl_data_model",
@@ -159,6 +184,8 @@ METRICS: tuple[Row, ...] = (
         meaning="Kullback–Leibler divergence of the model from the true density, in nats: what the model lacks. Only where the "
         "truth is known.",
         source="",
+        unit="nats",
+        estimator="mean over held-out data",
     ),
     Row(
         name="kl_model_data",
@@ -166,6 +193,8 @@ METRICS: tuple[Row, ...] = (
         better="smaller",
         meaning="The other direction, in nats: what the model makes up. Only where the truth is known.",
         source="",
+        unit="nats",
+        estimator="mean over samples of the model",
     ),
 )
 """In the order in which a report shows them."""

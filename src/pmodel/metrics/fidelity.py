@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..data import Dataset, Split, in_memory
 from ..randomness import generator
+from .catalogue import row
 from .features import Extractor
 from .measure import Measure, named
 from .panel import Panel, Seen
@@ -48,8 +49,7 @@ class Fidelity:
         self.split = _roomy(data, split, n)
         pool = data.split(self.split)
         other = _other(data, self.split)
-        controlled = other is not None and len(other) >= ENOUGH
-        self.n = min(n, len(pool) // 2, len(other) if other is not None and controlled else n)
+        self.n = min(n, len(pool) // 2, n if other is None else len(other))
         order = torch.randperm(len(pool), generator=generator(seed, "fidelity"))
         held, rest = order[: self.n], order[self.n : self.n + MOST_REFERENCE]
         self.measure = Measure(data=data.hash, split=self.split, which=named(rest, len(pool))).of(
@@ -62,7 +62,7 @@ class Fidelity:
             return
         self.panel = self._panel(data, self._seen(pool, rest), seed)
         self.real = self.panel(self._seen(pool, held))
-        if other is not None and controlled:
+        if other is not None:
             rows = torch.randperm(len(other), generator=generator(seed, "control"))[: self.n]
             self.control = self.panel(self._seen(other, rows))
 
@@ -106,6 +106,8 @@ class Fidelity:
             "held_out": control.get("value"),
             "n_reference": self.references,
             **found,
+            "unit": row(name).unit,
+            "estimator": row(name).estimator,
             "n": self.n,
             "measure": self.measure.to_json(),
         }
@@ -118,11 +120,14 @@ def _roomy(data: Dataset, split: str, n: int) -> str:
 
 
 def _other(data: Dataset, split: str) -> Split | None:
-    """Data of the other side of learning: training data, or all others; None where there are only training data."""
+    """Data of the other side of learning: training data, or all others; None where there are none, or too few."""
     if data.test is data.train:
         return None
-    if split != "train":
-        return data.train
+    other = data.train if split != "train" else _held_out(data)
+    return other if len(other) >= ENOUGH else None
+
+
+def _held_out(data: Dataset) -> Split:
     x, y = torch.cat([in_memory(data.valid.x), in_memory(data.test.x)]), None
     if data.valid.y is not None and data.test.y is not None:
         y = torch.cat([data.valid.y, data.test.y])
