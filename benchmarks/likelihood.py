@@ -1,0 +1,93 @@
+"""What exact-likelihood models reach on MNIST in a given time: the tables of docs/likelihood.md.
+
+    PMODEL_DATA=... python benchmarks/likelihood.py [TABLE[:ROW]]…
+
+``ten``: ten minutes of training each on ``mnist-binary`` (binarised once), exact nats of all 10 000 test images. ``long``: the
+same, longer. ``grey``: fifteen minutes each on the 256 grey levels of ``mnist``, in bits per dimension. All have the default
+options and recipe of their model but for what ``ROWS`` lists. The weights that are scored are those of the best validation
+score, so nothing is chosen on test data. Runs stay in ``runs/likelihood``: started again, the script goes on with one that
+was stopped, and only measures one that is whole. Each row is kept in ``results/likelihood/TABLE-ROW.json`` with its curve.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from machine import machine
+
+import pmodel
+from pmodel.storage import read_json
+
+SEED = 0
+MINUTES = {"ten": 10, "grey": 15}
+DATA = {"ten": "mnist-binary", "long": "mnist-binary", "grey": "mnist"}
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "fvbn": ("fvbn", {}),
+    "nade": ("nade", {}),
+    "made": ("made", {}),
+    "pixelcnn": ("pixelcnn", {}),
+    "pixelcnn-plain": ("pixelcnn", {"form": "plain"}),
+    "pixelrnn-row": ("pixelrnn", {"cell": "row"}),
+    "pixelrnn-diagonal": ("pixelrnn", {"cell": "diagonal"}),
+    "transformer": ("transformer", {}),
+    "realnvp": ("realnvp", {}),
+    "glow": ("glow", {}),
+}
+BINARY = tuple(row for row in ROWS if row not in ("realnvp", "glow"))
+LONG = {"nade": 75, "made": 75, "pixelcnn": 40, "pixelrnn-diagonal": 60, "pixelrnn-row": 50, "transformer": 50, "fvbn": 10}
+TABLES = {"ten": BINARY, "long": tuple(LONG), "grey": ("pixelcnn", "realnvp", "glow")}
+HERE = Path(__file__).resolve().parent
+RESULTS, RUNS = HERE / "results" / "likelihood", HERE.parent / "runs" / "likelihood"
+DRAWS = 1
+"""Draws of the bound of dequantised models, for each of the 10 000 images."""
+
+
+def measured(table: str, row: str) -> dict[str, Any]:
+    """A row: the model is trained, unless its run is whole, and scored on all test data."""
+    (name, options), data = ROWS[row], pmodel.load_data(DATA[table])
+    minutes = LONG[row] if table == "long" else MINUTES[table]
+    folder = RUNS / f"{table}-{row}"
+    model = pmodel.fit(name, data, budget=60.0 * minutes, seed=SEED, out=folder, resume=True, **options)
+    record, found = read_json(folder / "run.json"), model.score(data.test.x, effort=DRAWS, generator=SEED)
+    plan, result = record["plan"], record["result"]
+    return {
+        "model": name,
+        "options": options,
+        "data": data.name,
+        "nats": round(-found.mean, 3),
+        "stderr": round(found.stderr, 3),
+        "kind": found.kind,
+        "n": found.n,
+        "minutes": minutes,
+        "training_seconds": round(result["seconds"]),
+        "images_seen": result["images"],
+        "parameters": model.size,
+        "arithmetic": f"{plan['precision']}, {plan['layout']}, {plan['threads']} threads",
+        "curve": curve(folder),
+        "protocol": f"seed {SEED}, best on validation data",
+        "machine": machine(),
+    }
+
+
+def curve(folder: Path) -> list[tuple[float, float]]:
+    """Seconds of training and the negative log-likelihood of validation data, of each validation."""
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [(round(e["seconds"], 1), round(-e["value"], 3)) for e in events if e["event"] == "validated"]
+
+
+def main() -> None:
+    """Measure the rows that were asked for, or all."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for asked in sys.argv[1:] or TABLES:
+        table, _, chosen = asked.partition(":")
+        for row in (chosen,) if chosen else TABLES[table]:
+            found = measured(table, row)
+            (RESULTS / f"{table}-{row}.json").write_text(json.dumps(found) + "\n")
+            print(table, row, found["nats"], "±", found["stderr"], found["training_seconds"], "s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
