@@ -37,7 +37,15 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "glow": ("glow", {}),
 }
 BINARY = tuple(row for row in ROWS if row not in ("realnvp", "glow"))
-LONG = {"nade": 75, "made": 75, "pixelcnn": 40, "pixelrnn-diagonal": 60, "pixelrnn-row": 50, "transformer": 50, "fvbn": 10}
+LONG = {
+    "nade": 75,
+    "made": 75,
+    "pixelcnn": 40,
+    "pixelrnn-diagonal": 60,
+    "pixelrnn-row": 50,
+    "transformer": 50,
+    "fvbn": 10,
+}
 TABLES = {"ten": BINARY, "long": tuple(LONG), "grey": ("pixelcnn", "realnvp", "glow")}
 HERE = Path(__file__).resolve().parent
 RESULTS, RUNS = HERE / "results" / "likelihood", HERE.parent / "runs" / "likelihood"
