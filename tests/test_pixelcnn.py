@@ -9,11 +9,13 @@ import torch
 import pmodel
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, RangeError
-from pmodel.explicit.tractable.autoregressive import pixelcnn, writing
+from pmodel.explicit.tractable.autoregressive import completing
 from pmodel.explicit.tractable.autoregressive.cache import Cache
+from pmodel.explicit.tractable.autoregressive.completing import in_order
 from pmodel.explicit.tractable.autoregressive.outputs import LogisticOutput, inverse_cdf, scaled
+from pmodel.explicit.tractable.autoregressive.particles import Weights
 from pmodel.explicit.tractable.autoregressive.pixelcnn import PixelCNN
-from pmodel.explicit.tractable.autoregressive.writing import in_order, write
+from pmodel.explicit.tractable.autoregressive.writing import write
 from pmodel.testing.measure import Masses, Nodes, chi_square
 
 LABELS = 3
@@ -314,12 +316,12 @@ def test_inverse_cdf_takes_the_first_category_beyond_u():
 
 
 def test_which_masks_are_in_order():
-    masks = torch.tensor(
-        [[[[1, 1], [0, 0]]], [[[1, 0], [1, 1]]], [[[0, 0], [0, 0]]], [[[1, 1], [1, 1]]], [[[0, 0], [0, 1]]]]
-    )
+    masks = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 1]])
     assert in_order(masks.bool()).tolist() == [True, False, True, True, False]
-    green = torch.tensor([0, 1, 0]).bool().reshape(1, 3, 1, 1)
-    assert in_order(torch.cat([green, torch.tensor([1, 1, 0]).bool().reshape(1, 3, 1, 1)])).tolist() == [False, True]
+    masks = torch.tensor([[0, 1, 0], [1, 1, 0]]).bool().reshape(2, 3, 1, 1)  # red and green
+    assert in_order(random_model((3, 1, 1))._by_order(masks)).tolist() == [False, True]
+    masks = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0]]).bool().reshape(2, 1, 2, 2)  # raster order
+    assert in_order(random_model((1, 2, 2))._by_order(masks)).tolist() == [True, False]
 
 
 def posterior(model, x, observed):
@@ -369,7 +371,7 @@ def test_what_is_missing_after_all_observed_is_drawn_from_the_conditionals():
     observed[0, 0, :2] = True
     x, _ = random_data(model, 1)
     every, p = posterior(model, x, observed)
-    assert len(every) > pixelcnn.STATES  # too many to be listed
+    assert len(every) > completing.STATES  # too many to be listed
     drawn = model.complete(x.repeat(20_000, 1, 1, 1), observed, generator=1)
     assert misfit(model, drawn, every, p, observed) < 4
     assert misfit(model, drawn_apart(drawn), every, p, observed) > 8
@@ -385,7 +387,7 @@ def test_many_pictures_are_completed_alike_within_a_budget_of_memory(labelled, b
     whole = model.complete(x, observed, given=given, generator=3)
     sizes, scored = [], model._scored
     monkeypatch.setattr(model, "_scored", lambda every, told: sizes.append(every.numel()) or scored(every, told))
-    monkeypatch.setattr(pixelcnn, "LISTED", budget)
+    monkeypatch.setattr(completing, "LISTED", budget)
     assert torch.equal(model.complete(x, observed, given=given, generator=3), whole)
     assert len(sizes) > 10
     assert max(sizes) == max(budget, 16 * 12)  # one picture at least, with its sixteen states
@@ -393,7 +395,7 @@ def test_many_pictures_are_completed_alike_within_a_budget_of_memory(labelled, b
 
 @pytest.mark.parametrize("particles", [3, 16, 100])
 def test_particles_are_drawn_from_their_own_picture_whatever_rounding_does(particles, monkeypatch):
-    weights = writing._Weights(2, particles, noise(), torch.zeros(()))
+    weights = Weights(2, particles, noise(), torch.zeros(()))
     monkeypatch.setattr(weights, "_uniform", lambda: torch.full((2, 1), 1 - 2**-24))
     log_p = torch.full((2, particles), -50.0)
     log_p[:, -1] = 0
@@ -409,7 +411,7 @@ def test_particles_approach_the_posterior(particles, low, high):
     observed[0, 1, ::2] = observed[0, 3] = True
     x, _ = random_data(model, 1, 12)
     every, p = posterior(model, x, observed)
-    assert len(every) > pixelcnn.STATES
+    assert len(every) > completing.STATES
     drawn = model.complete(x.repeat(1000, 1, 1, 1), observed, generator=1)
     gap = float((means(drawn) - torch.einsum("n,nchw->chw", p, every.double())).abs().max())
     assert low < gap < high

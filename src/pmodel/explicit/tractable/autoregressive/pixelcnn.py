@@ -13,36 +13,30 @@ of a pixel meet at the output, not in masked groups; and a smaller, shorter-trai
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Generator, Tensor
 
-from ....capability import Completes, Density, Samples
+from ....capability import Samples
 from ....domain import Discrete, Domain
 from ....errors import BadInput, RangeError
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
+from .completing import CompletesInOrder
 from .gated import GatedStacks
-from .outputs import CategoricalOutput, LogisticOutput, Output, inverse_cdf, scaled
-from .writing import in_order, write
+from .outputs import CategoricalOutput, LogisticOutput, Output, scaled
+from .writing import write
 
 __all__ = ["PixelCNN"]
 
 OutputName = Literal["auto", "categorical", "logistic"]
-
-STATES = 256
-"""Joint states of missing entries up to which completion scores them all: those of one entry of a byte."""
-
-LISTED = 2**22
-"""Entries that are held at once while joint states are scored, or those of one picture's if they are more."""
 
 MANY = 256
 """Levels up to which each has a logit of its own, if nothing is said."""
 
 
 @final
-class PixelCNN(Samples, Density, Completes, GradientTrained):
+class PixelCNN(Samples, CompletesInOrder, GradientTrained):
     """A gated PixelCNN for pictures of one or three channels, of any size and any number of levels from 2 on.
 
     ``complete`` is exact where the missing entries of a picture have at most 256 joint states, which are then all scored, and
@@ -71,7 +65,6 @@ class PixelCNN(Samples, Density, Completes, GradientTrained):
 
     natives: ClassVar[tuple[type[Domain], ...]] = (Discrete,)
     conditional: ClassVar[bool] = True
-    adjustable = ("particles",)
     chunk: int = 2**17
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"channels": 8, "layers": 2, "kernel": 3, "width": 16, "mixtures": 4},
@@ -114,9 +107,6 @@ class PixelCNN(Samples, Density, Completes, GradientTrained):
         """Two layers of eight channels."""
         return cls(domain, given, **cls.sizes["tiny"])
 
-    def _check_sampling(self) -> None:
-        _check_whole("particles", self.particles)
-
     def recipe(self) -> Recipe:
         """AdamW on small batches: in a few minutes, the number of steps is what is short."""
         return Recipe(batch=16, rate=4e-3, ema=0.999, clip=1.0)
@@ -141,59 +131,13 @@ class PixelCNN(Samples, Density, Completes, GradientTrained):
         blank = torch.zeros(n, *self.domain.shape, dtype=torch.int64, device=self.device)
         return write(self.stacks, self.output, blank, given, None, generator)
 
-    def _complete(self, x: Tensor, observed: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
-        filled, missing = x.clone(), (~observed).flatten(1).sum(1)
-        few = missing * math.log(self.levels) < math.log(STATES + 0.5)
-        for count in sorted(set(missing[few & (missing > 0)].tolist())):
-            rows = (missing == count).nonzero()[:, 0]
-            labels = None if given is None else given[rows]
-            filled[rows] = self._enumerated(x[rows], observed[rows], labels, count, generator)
-        ordered = in_order(observed)
-        for rows, particles in ((~few & ordered, 1), (~few & ~ordered, self.particles)):
-            size = max(1, self.chunk // (particles * x.shape[2:].numel()))
-            for part in torch.split(rows.nonzero()[:, 0], size):
-                labels = None if given is None else given[part]
-                filled[part] = write(
-                    self.stacks, self.output, x[part], labels, observed[part], generator, particles=particles
-                )
-        return filled
-
-    def _enumerated(
-        self, x: Tensor, observed: Tensor, given: Tensor | None, missing: int, generator: Generator
+    def _written(
+        self, x: Tensor, given: Tensor | None, observed: Tensor, generator: Generator, particles: int
     ) -> Tensor:
-        """Draw the missing entries, as many in each picture, from the scores of all their joint states.
+        return write(self.stacks, self.output, x, given, observed, generator, particles)
 
-        Pictures that share what is observed share the scores: they are computed once.
-        """
-        flat, mask = x.flatten(1).masked_fill(~observed.flatten(1), 0), observed.flatten(1)
-        labels = torch.zeros_like(flat[:, :1]) if given is None else given.unsqueeze(1)
-        evidence, same = torch.unique(torch.cat([flat, mask.to(flat.dtype), labels], 1), return_inverse=True, dim=0)
-        flat, mask, labels = torch.split(evidence, [self.domain.entries, self.domain.entries, 1], 1)
-        holes = (mask == 0).nonzero()[:, 1].reshape(len(flat), missing)
-        powers = self.levels ** torch.arange(missing - 1, -1, -1, device=x.device)
-        states = torch.arange(self.levels**missing, device=x.device).unsqueeze(1) // powers % self.levels
-        size = max(1, LISTED // (len(states) * self.domain.entries))
-        spans = [slice(start, start + size) for start in range(0, len(flat), size)]
-        log_p = torch.cat([self._of_states(flat[s], holes[s], labels[s], states) for s in spans])
-        u = torch.rand(len(x), 1, generator=generator, device=x.device, dtype=log_p.dtype)
-        chosen = inverse_cdf(log_p[same], u)
-        return x.flatten(1).scatter(1, holes[same], states[chosen]).reshape(x.shape)
-
-    def _of_states(self, flat: Tensor, holes: Tensor, labels: Tensor, states: Tensor) -> Tensor:
-        """The log-probability ``(N, S)`` of pictures ``(N, D)`` with each of the states ``(S, K)`` in the holes ``(N, K)``."""
-        n, count = len(flat), len(states)
-        every = flat.unsqueeze(1).expand(-1, count, -1)
-        every = every.scatter(2, holes.unsqueeze(1).expand(-1, count, -1), states.expand(n, -1, -1))
-        told = None if self.given is None else labels.expand(-1, count).flatten()
-        return self._scored(every.reshape(-1, *self.domain.shape), told).reshape(n, count)
-
-    def _scored(self, x: Tensor, given: Tensor | None) -> Tensor:
-        """The log-probability of many pictures, a chunk at a time."""
-        parts = [
-            self._log_prob(x[start:stop], None if given is None else given[start:stop])
-            for start, stop in self._spans(len(x))
-        ]
-        return torch.cat(parts)
+    def _by_order(self, observed: Tensor) -> Tensor:
+        return observed.permute(0, 2, 3, 1).flatten(1)
 
 
 def _output(name: OutputName, channels: int, domain: Discrete, width: int, mixtures: int) -> Output:
