@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import catalogue
-from .domain import Discrete, Domain, Real, Table, domain_from_json
+from .domain import Discrete, Domain, Real, Sequences, Table, domain_from_json
 from .errors import BadInput, NotSupported, PmodelError, unknown
 from .model import Model
 from .randomness import forked
@@ -41,10 +41,11 @@ def make(name: str, domain: Domain, given: Domain | None = None, *, seed: int = 
             raise unknown(f"option of {name}", option, known)
     with forked(seed, "init"):
         model = wrapped(cls, domain, given, options)
-    if isinstance(domain, Table) and domain.missing and not model.can("marginalise"):
+    if domain.missing and not model.can("marginalise"):
+        columns = [column.name for column in domain.columns if column.missing] if isinstance(domain, Table) else []
         raise NotSupported(
             f"{name} cannot learn from data with missing values.",
-            got=f"columns with missing values: {[column.name for column in domain.columns if column.missing]}",
+            got=f"columns with missing values: {columns}" if columns else domain,
             hint=f"drop those rows or columns, or use {' or '.join(catalogue.able('marginalise'))}",
         )
     return model
@@ -65,7 +66,7 @@ def wrapped(cls: type[Model], domain: Domain, given: Domain | None, options: Map
         model = cls(domain, given, **options)
         return Standardised(model) if isinstance(domain, Real) and cls.standardise else model
     real = Real(domain.shape)
-    if isinstance(domain, Real) or cls.refuses(real) is not None:
+    if isinstance(domain, Real | Sequences) or cls.refuses(real) is not None:
         raise NotSupported(f"{cls.__name__} cannot take these data: {reason}.", got=domain)
     return Dequantised(wrapped(cls, real, given, options), domain)
 

@@ -9,7 +9,6 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from ..domain import Table
 from ..errors import RangeError
 from ..likelihood import Kind, Likelihood
 from ..model import Model
@@ -56,7 +55,7 @@ class Scores(Model):
         Args:
             x: Data, ``(N, *shape)``.
             given: Their conditions; None scores a conditional model as the mixture over its training frequencies.
-            observed: A mask of the shape of ``x``: score only these entries. Missing values of a table need none.
+            observed: A mask of the shape of ``x``: score only these entries. Missing values (NaN) need none.
             generator: Seed or generator of the draws.
             effort: The number K of draws for each datum.
 
@@ -105,11 +104,8 @@ class Scores(Model):
         return torch.stack(draws, -1) + self.given_frequencies.log()
 
     def _checked_observed(self, x: Tensor, observed: object) -> Tensor | None:
-        """The mask of observed entries, or None if all are: NaN in a table means missing."""
-        mask = ~x.isnan() if isinstance(self.domain, Table) and self.domain.missing else None
-        if observed is not None:
-            asked = as_mask(observed, x)
-            mask = asked if mask is None else mask & asked
+        """The mask of observed entries, or None if all are: NaN means missing, where the domain allows it."""
+        mask = self.domain.observed(x, None if observed is None else as_mask(observed, x))
         if mask is None or bool(mask.all()):
             return None
         self._require("marginalise")

@@ -294,18 +294,12 @@ def stored(x: Tensor, domain: Domain, name: str = "x") -> Tensor:
     for start in range(0, len(x), 2**14) if not full else ():
         domain.check(x[start : start + 2**14], f"{name}[{start}:{start + 2**14}]")
     data = kept(x, domain)
-    if data.dtype == torch.float32 and not bool(data.isfinite().all()):
+    if data.dtype == torch.float32 and bool((x.isfinite() & ~data.isfinite()).any()):
         raise RangeError(f"{name} holds values beyond single precision.", got=float(x.abs().max()))
     return data
 
 
 def kept(x: Tensor, domain: Domain) -> Tensor:
     """As ``stored``, of data known to lie in the domain."""
-    data = x.to(_storage(domain)).contiguous()
+    data = x.to(domain.storage).contiguous()
     return data + 0.0 if data.is_floating_point() else data  # one zero: -0.0 has other bytes
-
-
-def _storage(domain: Domain) -> torch.dtype:
-    if isinstance(domain, Discrete):
-        return torch.uint8 if domain.levels <= 256 else torch.int64
-    return torch.float64 if isinstance(domain, Table) else torch.float32

@@ -77,6 +77,11 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
         super().record_frequencies(given)
         self.model.record_frequencies(given)
 
+    def record_lengths(self, lengths: Tensor, given: Tensor | None = None) -> None:
+        """Record them here and within."""
+        super().record_lengths(lengths, given)
+        self.model.record_lengths(lengths, given)
+
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Prepare the inner model on the inner scale."""
         self.model.prepare(self._inward(subset, generator)[0], given, generator)
