@@ -116,6 +116,17 @@ MODELS: tuple[Row, ...] = (
         line="noise pulled through invertible couplings, whose determinants give an exact density",
     ),
     Row(
+        name="glow",
+        target="pmodel.explicit.tractable.flow.glow:Glow",
+        family="explicit, tractable",
+        density="exact",
+        capabilities=(*EXACT, "encode", "decode"),
+        domains=("real",),
+        year=2018,
+        paper="https://arxiv.org/abs/1807.03039",
+        line="a flow of pictures whose channels are mixed by invertible 1×1 convolutions",
+    ),
+    Row(
         name="pixelcnn",
         target="pmodel.explicit.tractable.autoregressive.pixelcnn:PixelCNN",
         family="explicit, tractable",
