@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
+from ..domain import Sequences
 from ..errors import RangeError
 from ..likelihood import Kind, Likelihood
 from ..model import Model
@@ -101,7 +102,16 @@ class Scores(Model):
         """Draws for log p(x, y) for every label y, ``(effort, N, labels)``."""
         labels = torch.arange(len(self.given_frequencies), device=x.device)
         draws = [self._log_weights(x, label.expand(len(x)), observed, generator, effort) for label in labels]
-        return torch.stack(draws, -1) + self.given_frequencies.log()
+        return torch.stack(draws, -1) + self._label_weights(x).log()
+
+    def _label_weights(self, x: Tensor) -> Tensor:
+        """How often each label occurs in training, ``(N, labels)``: among data of its length, if that is given."""
+        everywhere = self.given_frequencies.expand(len(x), -1)
+        if not isinstance(self.domain, Sequences) or self.domain.ends:
+            return everywhere
+        joint = everywhere * self.length_frequencies[:, self.domain.lengths(x) - 1].T
+        total = joint.sum(1, keepdim=True)
+        return torch.where(total > 0, joint / total.clamp_min(1e-300), everywhere)
 
     def _checked_observed(self, x: Tensor, observed: object) -> Tensor | None:
         """The mask of observed entries, or None if all are: NaN means missing, where the domain allows it."""
