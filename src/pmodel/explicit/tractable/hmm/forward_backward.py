@@ -1,0 +1,171 @@
+r"""The forward-backward recursions (Baum et al. 1970), scaled (Rabiner 1989), for many sequences at a time.
+
+For states :math:`z_t` with initial probabilities :math:`\pi`, transitions :math:`A_{ij} = p(z_{t+1} = j \mid z_t = i)` and
+likelihoods :math:`b_t(j) = p(x_t \mid z_t = j)`,
+
+.. math::
+    c_t \, \hat\alpha_t(j) &= b_t(j) \sum_i \hat\alpha_{t-1}(i) A_{ij}, \qquad
+    \hat\beta_{t-1}(i) = \sum_j A_{ij} \, b_t(j) \hat\beta_t(j) / c_t \\
+    \log p(x) &= \sum_t \log c_t, \qquad
+    \gamma_t(i) = p(z_t = i \mid x) = \hat\alpha_t(i) \hat\beta_t(i) \\
+    \sum_t p(z_t = i, z_{t+1} = j \mid x) &= A_{ij} \sum_t \hat\alpha_t(i) \, b_{t+1}(j) \hat\beta_{t+1}(j) / c_{t+1}
+
+A step is one product of matrices for all sequences, and the last line one product for all times. The identities hold for any
+:math:`c_t > 0`, so the sums are brought back to one only every few steps (and where sequences end); in between
+:math:`c_t = 1`. Everything is float64.
+
+What a step can lose is bounded by the range of the numbers. A sequence whose numbers leave it (evidence against every state
+that can be reached, by hundreds of nats) is reported as ``lost``, with zeros for its answers; ``log_space`` has the same
+recursions without that limit.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from .packing import Packing
+
+__all__ = ["Chain", "Filtered", "Smoothed", "filtered", "smoothed"]
+
+RESCALE = 4
+"""Steps between two normalisations: as few as the range of float64 allows with a large margin (each may cost 100 nats)."""
+LEAST = 1e-200
+"""A sum below this has lost digits."""
+CLOSE = 1e-6
+"""How far the posterior of the first state may be from one in sum."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """The hidden chain of states.
+
+    Args:
+        initial: The probabilities of the first state, ``(K,)``.
+        transition: Those of the next one, ``(K, K)``; rows may sum to less than one where a sequence may end.
+    """
+
+    initial: Tensor
+    transition: Tensor
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Filtered:
+    """What the past says.
+
+    Args:
+        log_prob: Log-likelihoods of the sequences relative to the likelihoods' scale, ``(N,)``; -inf where lost.
+        alpha: p(z_t | x_1 … x_t) up to a factor, ``(P, K)``.
+        scale: The factors c_t, ``(P,)``.
+        lost: Sequences that left the range of the numbers, ``(N,)``.
+    """
+
+    log_prob: Tensor
+    alpha: Tensor
+    scale: Tensor
+    lost: Tensor
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Smoothed:
+    """What all of a sequence says.
+
+    Args:
+        log_prob: As in ``Filtered``.
+        gamma: p(z_t | x), ``(P, K)``.
+        transitions: The expected number of transitions between states in all sequences, ``(K, K)``.
+        lost: As in ``Filtered``.
+    """
+
+    log_prob: Tensor
+    gamma: Tensor
+    transitions: Tensor
+    lost: Tensor
+
+
+def filtered(chain: Chain, likelihood: Tensor, packing: Packing) -> Filtered:
+    """The forward recursion.
+
+    Args:
+        chain: The states.
+        likelihood: b, ``(P, K)``, each row up to a factor; its largest value should be near one.
+        packing: Where the sequences are.
+    """
+    alpha, scale = torch.empty_like(likelihood), torch.ones_like(likelihood[:, 0])
+    before: Tensor | None = None
+    steps = zip(likelihood.split(packing.sizes), alpha.split(packing.sizes), scale.split(packing.sizes), strict=True)
+    for (b, now, c), normalise in zip(steps, _normalised(packing.sizes), strict=True):
+        if before is None:
+            torch.mul(b, chain.initial, out=now)
+        else:
+            torch.mm(before[: len(now)], chain.transition, out=now)
+            now.mul_(b)
+        if normalise:
+            torch.sum(now, 1, out=c)
+            now.div_(c[:, None])
+        before = now
+    log_prob = packing.summed(scale.log())
+    lost = packing.summed((scale > LEAST).logical_not_().double()) > 0
+    return Filtered(log_prob.masked_fill(lost, -torch.inf), alpha, scale, lost)
+
+
+def smoothed(chain: Chain, likelihood: Tensor, packing: Packing) -> Smoothed:
+    """Both recursions. Arguments as in ``filtered``; ``likelihood`` is overwritten."""
+    forward = filtered(chain, likelihood, packing)
+    alpha, h = forward.alpha, likelihood
+    gamma = torch.empty_like(alpha)
+    back = chain.transition.T.contiguous()
+    beta = torch.ones(max(packing.sizes, default=0), alpha.shape[1], dtype=alpha.dtype, device=alpha.device)
+    parts = [t.split(packing.sizes) for t in (alpha, h, gamma, forward.scale)]
+    normalise = _normalised(packing.sizes)
+    after: Tensor | None = None
+    for t in range(len(packing.sizes) - 1, -1, -1):
+        a, b, g, c = (part[t] for part in parts)
+        now = beta[: len(a)]  # beyond the rows of t + 1 it is still one: those sequences end here
+        if after is not None:
+            torch.mm(after, back, out=beta[: len(after)])
+        torch.mul(a, now, out=g)
+        b.mul_(now)
+        if normalise[t]:
+            b.div_(c[:, None])
+        after = b
+    lost = forward.lost | _unsound(gamma, packing)
+    if bool(lost.any()):
+        gone = lost[packing.sequence]
+        alpha[gone], h[gone], gamma[gone] = 0.0, 0.0, 0.0
+    transitions = _pairs(alpha, h, packing) * chain.transition
+    return Smoothed(forward.log_prob.masked_fill(lost, -torch.inf), gamma, transitions, lost)
+
+
+def _normalised(sizes: list[int]) -> list[bool]:
+    """The times at which sums are brought back to one: every few, and where a sequence ends."""
+    changes = itertools.pairwise([*sizes, 0])
+    return [(t + 1) % RESCALE == 0 or size != after for t, (size, after) in enumerate(changes)]
+
+
+def _unsound(gamma: Tensor, packing: Packing) -> Tensor:
+    """Sequences whose first posterior is none: an overflow anywhere after it reaches it as infinity or NaN, ``(N,)``."""
+    first = gamma[: packing.sizes[0]] if packing.sizes else gamma
+    unsound = torch.zeros(len(packing.order), dtype=torch.bool, device=gamma.device)
+    unsound[packing.sequence[: len(first)]] = ((first.sum(1) - 1).abs() < CLOSE).logical_not_()
+    return unsound
+
+
+def _pairs(alpha: Tensor, h: Tensor, packing: Packing) -> Tensor:
+    """The sum over neighbours in time of the outer products of alpha_t and h_{t+1}, ``(K, K)``."""
+    total = alpha.new_zeros(alpha.shape[1], alpha.shape[1])
+    previous = 0
+    for number, (first, size, times) in enumerate(packing.spans):
+        last = first + (times - 1) * size
+        if number:
+            total.addmm_(alpha[previous : previous + size].T, h[first : first + size])
+        total.addmm_(alpha[first:last].T, h[first + size : last + size])
+        previous = last
+    return total
