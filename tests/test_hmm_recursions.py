@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from pmodel.explicit.tractable.hmm.forward_backward import Chain, filtered, smoothed
-from pmodel.explicit.tractable.hmm.log_space import best_paths, drawn_paths, log_filtered, log_smoothed
+from pmodel.explicit.tractable.hmm.log_space import log_filtered, log_smoothed
 from pmodel.explicit.tractable.hmm.packing import Packing
+from pmodel.explicit.tractable.hmm.paths import best_paths, drawn_paths
 
 LENGTHS = torch.tensor([3, 5, 1, 5, 2])
 

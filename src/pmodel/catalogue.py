@@ -105,6 +105,17 @@ MODELS: tuple[Row, ...] = (
         line="a weighted sum of Gaussians, or of products of categories, by expectation maximisation",
     ),
     Row(
+        name="hmm",
+        target="pmodel.explicit.tractable.hmm.hmm:HMM",
+        family="explicit, tractable",
+        density="exact",
+        capabilities=(*EXACT, "complete", "marginalise"),
+        domains=("sequences",),
+        year=1970,
+        paper="https://doi.org/10.1214/aoms/1177697196",
+        line="a chain of hidden states, each emitting an element; by expectation maximisation over sequences",
+    ),
+    Row(
         name="realnvp",
         target="pmodel.explicit.tractable.flow.realnvp:RealNVP",
         family="explicit, tractable",

@@ -100,7 +100,7 @@ def filtered(chain: Chain, likelihood: Tensor, packing: Packing) -> Filtered:
     """
     alpha, scale = torch.empty_like(likelihood), torch.ones_like(likelihood[:, 0])
     before: Tensor | None = None
-    steps = zip(likelihood.split(packing.sizes), alpha.split(packing.sizes), scale.split(packing.sizes), strict=True)
+    steps = zip(*map(packing.steps, (likelihood, alpha, scale)), strict=True)
     for (b, now, c), normalise in zip(steps, _normalised(packing.sizes), strict=True):
         if before is None:
             torch.mul(b, chain.initial, out=now)
@@ -123,7 +123,7 @@ def smoothed(chain: Chain, likelihood: Tensor, packing: Packing) -> Smoothed:
     gamma = torch.empty_like(alpha)
     back = chain.transition.T.contiguous()
     beta = torch.ones(max(packing.sizes, default=0), alpha.shape[1], dtype=alpha.dtype, device=alpha.device)
-    parts = [t.split(packing.sizes) for t in (alpha, h, gamma, forward.scale)]
+    parts = [packing.steps(rows) for rows in (alpha, h, gamma, forward.scale)]
     normalise = _normalised(packing.sizes)
     after: Tensor | None = None
     for t in range(len(packing.sizes) - 1, -1, -1):

@@ -65,6 +65,10 @@ class Packing:
         """The elements of ``x`` ``(N, longest, …)`` as rows ``(P, …)``."""
         return x[self.sequence, self.time]
 
+    def steps(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """The rows ``(P, …)`` of each time, as views."""
+        return rows.split(self.sizes)  # type: ignore[no-untyped-call, no-any-return]
+
     def unpack(self, rows: Tensor, out: Tensor) -> Tensor:
         """Put the rows ``(P, …)`` back in their places in ``out`` ``(N, longest, …)``; the others stay as they are."""
         out[self.sequence, self.time] = rows
