@@ -15,10 +15,10 @@ from collections.abc import Mapping
 import torch
 from torch import Generator, Tensor
 
+from ....capability import Completes, Marginalises, Samples
 from ....domain import Domain, Sequences
 from ....errors import BadInput
 from ....learning import Batch, ClosedForm
-from ....model import Model
 from ..components import Components, Sums
 from ..concurrency import each
 from .emission import LOST, Emission, add
@@ -38,7 +38,7 @@ STARTED = 2**16
 TINY = 1e-300
 
 
-class BaumWelch(Model, ClosedForm):
+class BaumWelch(Samples, Completes, Marginalises, ClosedForm):
     """A chain of states with emissions, and how it learns. A subclass adds what it can answer.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Literal, Self, final
 import torch
 from torch import Generator, Tensor
 
-from ....capability import Completes, Marginalises, Samples, evaluating
+from ....capability import evaluating
 from ....domain import Discrete, Domain, Real, Sequences
 from ....errors import BadInput, RangeError
 from ..categorical_components import CategoricalComponents
@@ -26,7 +26,7 @@ __all__ = ["HMM"]
 
 
 @final
-class HMM(BaumWelch, Samples, Completes, Marginalises):
+class HMM(BaumWelch):
     r"""A hidden Markov model, fitted by expectation maximisation (Baum-Welch).
 
     .. math:: p(x_1 \dots x_T) = \sum_{z_1 \dots z_T} \pi_{z_1} \prod_{t=2}^{T} A_{z_{t-1} z_t} \prod_{t=1}^{T} p(x_t \mid z_t)
