@@ -149,6 +149,17 @@ MODELS: tuple[Row, ...] = (
         line="each pixel given the earlier ones, by gated convolutions; sampled from a cache",
     ),
     Row(
+        name="transformer",
+        target="pmodel.explicit.tractable.autoregressive.transformer:Transformer",
+        family="explicit, tractable",
+        density="exact",
+        capabilities=(*EXACT, "complete"),
+        domains=("discrete", "sequences"),
+        year=2017,
+        paper="https://arxiv.org/abs/1706.03762",
+        line="each symbol, or patch of a picture, given the earlier ones, by attention; sampled with a key-value cache",
+    ),
+    Row(
         name="vae",
         target="pmodel.explicit.approximate.vae.vae:VAE",
         family="explicit, approximate",

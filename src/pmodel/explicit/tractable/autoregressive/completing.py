@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from ....capability import Completes, Density
-from ....domain import Discrete
+from ....domain import Discrete, Domain, Sequences
 from ....errors import RangeError
 from .outputs import inverse_cdf
 
@@ -39,7 +39,7 @@ class CompletesInOrder(Density, Completes):
         particles: Copies of a datum in ``complete``, where it is not exact.
     """
 
-    adjustable = ("particles",)
+    adjustable: tuple[str, ...] = ("particles",)
     particles: int
 
     @abstractmethod
@@ -73,9 +73,8 @@ class CompletesInOrder(Density, Completes):
 
     def _few(self, missing: Tensor) -> Tensor:
         """Whether so many missing entries have few joint states."""
-        if not isinstance(self.domain, Discrete):
-            return missing == 0
-        return missing * math.log(self.domain.levels) < math.log(STATES + 0.5)
+        levels = _levels(self.domain)
+        return missing == 0 if levels is None else missing * math.log(levels) < math.log(STATES + 0.5)
 
     def _enumerated(
         self, x: Tensor, observed: Tensor, given: Tensor | None, missing: int, generator: Generator
@@ -84,7 +83,7 @@ class CompletesInOrder(Density, Completes):
 
         Data that share what is observed share the scores: they are computed once.
         """
-        levels = self.domain.levels if isinstance(self.domain, Discrete) else 1
+        levels = _levels(self.domain) or 1
         flat, mask = x.flatten(1).masked_fill(~observed.flatten(1), 0), observed.flatten(1)
         labels = torch.zeros_like(flat[:, :1]) if given is None else given.unsqueeze(1)
         evidence, same = torch.unique(torch.cat([flat, mask.to(flat.dtype), labels], 1), return_inverse=True, dim=0)
@@ -114,6 +113,14 @@ class CompletesInOrder(Density, Completes):
             for start, stop in self._spans(len(x))
         ]
         return torch.cat(parts)
+
+
+def _levels(domain: Domain) -> int | None:
+    """The values of a discrete entry, among them the end of a string; None for a real one."""
+    if isinstance(domain, Sequences):
+        levels = _levels(domain.element)
+        return None if levels is None else levels + domain.ends
+    return domain.levels if isinstance(domain, Discrete) else None
 
 
 def in_order(observed: Tensor) -> Tensor:
