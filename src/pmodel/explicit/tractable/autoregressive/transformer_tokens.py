@@ -9,9 +9,9 @@ With p = 1 this is raster order; with a larger p it is not, but the chain rule h
 side, the picture is filled up with zeros to the right and below: these are no entries: they have no factors, and
 being the same in every datum they tell nothing.
 
-A token's place in the stack holds what is known *before* it: the sum of the embedded neighbours that stand before it in raster
-order (left; and in a picture above left, above, above right) and of its own place. Attention could find the neighbours, but so
-it need not learn where they are. The first place holds the start token, of which each label has one.
+A token's place in the stack holds what is known *before* it: the sum of the embedded tokens that stand around it, the one
+before it and in a picture those above left, above and above right, and of its own place. Attention could find the neighbours,
+but so it need not learn where they are. The first place holds the start token, of which each label has one.
 """
 
 from __future__ import annotations
@@ -64,8 +64,20 @@ class Patches:
 
     @property
     def neighbours(self) -> tuple[tuple[int, int], ...]:
-        """Where the neighbours of a token stand: so many rows above it, and so many columns to the right."""
+        """Where the neighbours of a token stand: so many rows and columns further.
+
+        The first is the token before it, which for the first of a row is the last of the row above: were a token not read by
+        the next one, some would never see it.
+        """
         return ((0, -1),) if self.grid[0] == 1 else ((0, -1), (-1, -1), (-1, 0), (-1, 1))
+
+    def neighbour(self, t: int, offset: tuple[int, int]) -> int | None:
+        """The number of the token at an offset from token t, or None if there is none."""
+        (row, column), (up, right) = divmod(t, self.grid[1]), offset
+        if up == 0:
+            return t + right if t + right >= 0 else None
+        inside = row + up >= 0 and 0 <= column + right < self.grid[1]
+        return t + up * self.grid[1] + right if inside else None
 
 
 @final
@@ -102,12 +114,10 @@ class Embedding(nn.Module):
 
     def at(self, t: int, tokens: Tensor, given: Tensor | None) -> Tensor:
         """The input ``(N, 1, W)`` of token t, from the tokens ``(N, T, P)`` before it."""
-        columns = self.patches.grid[1]
-        row, column = divmod(t, columns)
         h = self.start.new_zeros(len(tokens), self.width) if t else self._started(given, len(tokens))
-        for told, (up, right) in self._neighbours():
-            if row + up >= 0 and 0 <= column + right < columns:
-                h = h + self._embedded(tokens[:, t + up * columns + right], told)
+        for told, offset in self._neighbours():
+            if (neighbour := self.patches.neighbour(t, offset)) is not None:
+                h = h + self._embedded(tokens[:, neighbour], told)
         return (h if self.place is None else h + self.place[t]).unsqueeze(1)
 
     def _neighbours(self) -> list[tuple[Tensor, tuple[int, int]]]:
@@ -127,10 +137,10 @@ class Embedding(nn.Module):
 
 
 def _shifted(h: Tensor, up: int, right: int) -> Tensor:
-    """What each token of ``(N, rows, columns, W)`` gets from the token so many rows and columns away; 0 from beyond."""
+    """What each token of ``(N, rows, columns, W)`` gets from its neighbour at an offset; 0 from beyond."""
+    if up == 0:
+        return F.pad(h.flatten(1, 2)[:, :right], (0, 0, -right, 0)).reshape(h.shape)
     columns = h.shape[2]
-    if up == 0 and right < 0:
-        return F.pad(h[:, :, :right], (0, 0, -right, 0))
     moved = F.pad(h[:, :up], (0, 0, 0, 0, -up, 0))
     left, gone = max(0, -right), max(0, right)
     return F.pad(moved[:, :, gone : columns - left], (0, 0, left, gone)) if right else moved
