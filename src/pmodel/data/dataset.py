@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..domain import Discrete, Domain, Table
+from ..domain import Discrete, Domain, Sequences, Table
 from ..errors import DataError, RangeError, unknown
 from ..randomness import derive
 from .density import KnownDensity
@@ -210,8 +210,17 @@ def _kind(domain: Domain) -> str:
     shape = "×".join(map(str, domain.shape)) or "1"
     if isinstance(domain, Table):
         return f"rows of {len(domain.columns)} columns"
+    if isinstance(domain, Sequences):
+        return _kind_of_sequences(domain)
     what = "images" if domain.image else "data"
     return f"{what} {shape}" + (f" of {domain.levels} levels" if isinstance(domain, Discrete) else " real")
+
+
+def _kind_of_sequences(domain: Sequences) -> str:
+    if domain.alphabet is not None:
+        return f"texts of up to {domain.longest} {domain.alphabet.tokens}s, {domain.end} symbols"
+    of = f"{domain.end} levels" if isinstance(domain.element, Discrete) else "real numbers"
+    return f"sequences of up to {domain.longest} elements, {of}"
 
 
 def _joined(*notes: str) -> str:

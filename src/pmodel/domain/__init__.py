@@ -19,12 +19,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BadInput
+from .alphabet import Alphabet
 from .base import Domain
 from .plain import Discrete, Real
 from .sequences import Sequences
 from .table import Column, Table
 
-__all__ = ["Column", "Discrete", "Domain", "Real", "Sequences", "Table", "domain_from_json"]
+__all__ = ["Alphabet", "Column", "Discrete", "Domain", "Real", "Sequences", "Table", "domain_from_json"]
 
 KINDS: Mapping[str, type[Discrete] | type[Real] | type[Table] | type[Sequences]] = {
     "discrete": Discrete,

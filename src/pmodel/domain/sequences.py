@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadInput, RangeError, ShapeError
+from .alphabet import Alphabet
 from .base import Domain, as_tensor, checked_shape, whole
 from .plain import Discrete, Real
 
@@ -38,16 +39,20 @@ class Sequences(Domain):
         longest: The most elements of a sequence.
         ends: Whether the end is one of the symbols; only for elements that are one whole number each.
         missing: Whether real values may be missing (NaN).
+        alphabet: Of texts, what the levels are written as.
     """
 
     element: Discrete | Real
     longest: int
     ends: bool = False
     missing: bool = False
+    alphabet: Alphabet | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.element, Mapping):
             object.__setattr__(self, "element", _element(self.element))
+        if isinstance(self.alphabet, Mapping):
+            object.__setattr__(self, "alphabet", _alphabet(self.alphabet))
         if not isinstance(self.element, Discrete | Real):
             raise BadInput("The elements of a sequence are discrete or real.", got=self.element)
         whole("longest", self.longest, 1, 2**26)
@@ -56,6 +61,8 @@ class Sequences(Domain):
             raise BadInput("ends and missing are true or false.", got=(self.ends, self.missing))
         if self.ends and not (isinstance(self.element, Discrete) and self.element.shape == ()):
             raise BadInput("Only sequences of single symbols, Discrete((), levels), can have an end symbol.", got=self)
+        if self.alphabet is not None and not (self.ends and len(self.alphabet) == self.end):
+            raise BadInput("A text has an end, and as many levels as its alphabet has symbols.", got=self)
         if self.missing and not isinstance(self.element, Real):
             hint = "pass a mask, observed=, to the verbs instead"
             raise BadInput("Only real elements can have missing values of their own.", got=self.element, hint=hint)
@@ -122,6 +129,28 @@ class Sequences(Domain):
         """The sequences one by one, ``(T, *element.shape)`` each, without the end."""
         return [row[:length] for row, length in zip(x, self.lengths(x).tolist(), strict=True)]
 
+    def texts(self, x: Tensor) -> list[str]:
+        """What the sequences are written as.
+
+        Raises:
+            BadInput: if they are no texts.
+        """
+        return [self._written.decode(sequence.tolist()) for sequence in self.listed(x)]
+
+    def characters(self, x: Tensor) -> Tensor:
+        """The number of characters of each text, ``(N,)``: what bits per character divide by.
+
+        Raises:
+            BadInput: if they are no texts.
+        """
+        return self._written.characters(x)
+
+    @property
+    def _written(self) -> Alphabet:
+        if self.alphabet is None:
+            raise BadInput("These sequences are no texts: they have no alphabet.", got=self)
+        return self.alphabet
+
     def cut(self, x: Tensor, lengths: Tensor) -> Tensor:
         """The batch with the end after so many elements of each sequence, ``lengths`` ``(N,)``."""
         over = torch.arange(x.shape[1], device=x.device) >= lengths.to(x.device)[:, None]
@@ -132,7 +161,7 @@ class Sequences(Domain):
 
         Args:
             x: A list of arrays ``(T, *element.shape)`` of different lengths, or one array that holds the end after the last
-                elements, of ``longest`` elements or fewer.
+                elements, of ``longest`` elements or fewer. Texts can also be a list of strings.
             name: What messages call it.
 
         Raises:
@@ -160,6 +189,8 @@ class Sequences(Domain):
 
     def _part(self, sequence: object, name: str) -> Tensor:
         """One sequence as a batch of one."""
+        if isinstance(sequence, str) and self.alphabet is not None:
+            sequence = self.alphabet.encode(sequence)
         tensor = as_tensor(sequence, name)
         if tensor.numel() == 0 and tensor.shape[:1] == (0,):
             tensor = tensor.new_zeros(0, *self.element.shape)
@@ -225,7 +256,16 @@ class Sequences(Domain):
     def to_json(self) -> dict[str, Any]:
         """As JSON, the element as a domain of its own."""
         rest = {"longest": self.longest, "ends": self.ends, "missing": self.missing}
-        return {"kind": "sequences", "element": self.element.to_json(), **rest}
+        alphabet = {} if self.alphabet is None else {"alphabet": self.alphabet.to_json()}
+        return {"kind": "sequences", "element": self.element.to_json(), **rest, **alphabet}
+
+
+def _alphabet(value: Mapping[str, Any]) -> Alphabet:
+    """The alphabet that ``to_json`` wrote."""
+    try:
+        return Alphabet(**value)
+    except TypeError as error:
+        raise BadInput("This is not the description of an alphabet.", got=sorted(value)) from error
 
 
 def _element(value: Mapping[str, Any]) -> object:
