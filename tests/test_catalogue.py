@@ -108,7 +108,7 @@ def test_unknown_names_are_answered_with_the_nearest():
 
 
 def test_able_names_those_that_can():
-    assert able("encode") == ["realnvp", "vae"]
+    assert {"realnvp", "glow", "vae"} <= set(able("encode"))
     assert "dcgan" not in able("score")
     assert able("fly") == []
 

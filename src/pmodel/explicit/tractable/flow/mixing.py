@@ -73,7 +73,7 @@ class Convolution1x1(Transform):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        rotation = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64))[0]
+        rotation = nn.init.orthogonal_(torch.empty(channels, channels, dtype=torch.float64))
         permutation, lower, upper = torch.linalg.lu(rotation)
         diagonal = upper.diagonal()
         self.register_buffer("order", permutation.argmax(1))
