@@ -9,11 +9,10 @@ import torch
 from pmodel.domain import Discrete, Real, Sequences
 from pmodel.errors import BadInput, PmodelError, RangeError
 from pmodel.explicit.tractable.autoregressive import completing
+from pmodel.explicit.tractable.autoregressive.token_writing import Draws, drawn
 from pmodel.explicit.tractable.autoregressive.transformer import Transformer
-from pmodel.explicit.tractable.autoregressive.transformer_head import drawn
 from pmodel.explicit.tractable.autoregressive.transformer_stack import Cache, Stack
 from pmodel.explicit.tractable.autoregressive.transformer_tokens import Patches
-from pmodel.explicit.tractable.autoregressive.transformer_writing import Draws
 from pmodel.testing.measure import Masses, Nodes, chi_square
 
 LABELS = 3

@@ -149,6 +149,17 @@ MODELS: tuple[Row, ...] = (
         line="each pixel given the earlier ones, by gated convolutions; sampled from a cache",
     ),
     Row(
+        name="ngram",
+        target="pmodel.explicit.tractable.autoregressive.ngram:NGram",
+        family="explicit, tractable",
+        density="exact",
+        capabilities=(*EXACT, "complete"),
+        domains=("sequences",),
+        year=1995,
+        paper="https://doi.org/10.1109/ICASSP.1995.479394",
+        line="each symbol given the few before it, by smoothed counts",
+    ),
+    Row(
         name="transformer",
         target="pmodel.explicit.tractable.autoregressive.transformer:Transformer",
         family="explicit, tractable",

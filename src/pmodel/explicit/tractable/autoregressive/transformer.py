@@ -31,10 +31,11 @@ from ....domain import Discrete, Domain, Sequences
 from ....errors import BadInput, RangeError
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
 from .completing import CompletesInOrder
+from .token_writing import Draws, Strings, write
 from .transformer_head import Head
 from .transformer_stack import Stack
 from .transformer_tokens import Embedding, Patches
-from .transformer_writing import Draws, write
+from .transformer_writing import CachedWriter
 
 __all__ = ["Transformer"]
 
@@ -177,11 +178,16 @@ class Transformer(Samples, CompletesInOrder, GradientTrained):
     def _filled(
         self, x: Tensor, given: Tensor | None, forced: Tensor | None, generator: Generator, particles: int
     ) -> Tensor:
-        end = self.levels - 1 if isinstance(self.domain, Sequences) and self.domain.ends else None
+        tokens = self._tokens(x).repeat_interleave(particles, 0)
+        labels = None if given is None else given.repeat_interleave(particles)
+        keep = None if forced is None else forced.repeat_interleave(particles, 0)
+        strings = None
+        if isinstance(self.domain, Sequences):
+            strings = Strings(tokens, keep, self.levels - 1 if self.domain.ends else None, self._draws())
         parts = (self.embedding, self.stack, self.head)
-        tokens = write(
-            parts, self._tokens(x), given, forced, generator, draws=self._draws(), particles=particles, end=end
-        )
+        writer = CachedWriter(parts, len(tokens), labels, strings, self._draws())
+        dtype = self.stack.norm.weight.dtype
+        tokens = write(writer, tokens, keep, generator, particles=particles, dtype=dtype)
         return self.patches.join(tokens)
 
     def _by_order(self, observed: Tensor) -> Tensor:

@@ -24,9 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .token_writing import drawn
 from .transformer_tokens import scaled
 
-__all__ = ["Head", "drawn"]
+__all__ = ["Head"]
 
 
 @final
@@ -127,12 +128,6 @@ class Head(nn.Module):
         if self.levels == 2:
             return scaled(level, earlier.dtype)[:, None, None] * earlier[j, j + 1 :]
         return earlier[j][level].unsqueeze(1)
-
-
-def drawn(logits: Tensor, u: Tensor) -> Tensor:
-    """The first level ``(N,)`` at which the cumulative probability exceeds u ``(N, 1)``: never one that is impossible."""
-    sums = (logits if logits.dtype == torch.float64 else logits.float()).softmax(1).cumsum(1)
-    return torch.searchsorted(sums / sums[:, -1:], u.contiguous(), right=True).squeeze(1)
 
 
 def _log_mass(logits: Tensor, levels: Tensor) -> Tensor:
