@@ -161,7 +161,8 @@ class Incremental:
     def __init__(self, network: MaskedNetwork, n: int, context: Tensor | None = None, order: int = 0) -> None:
         self.network = network
         entries, p, q = network.entries, network.outputs, network.inputs
-        self.ends = torch.searchsorted(cast(Tensor, network.degrees), torch.arange(entries), right=True).tolist()
+        known = torch.arange(entries, device=network.rank.device)
+        self.ends = torch.searchsorted(cast(Tensor, network.degrees), known, right=True).tolist()
         by_order = network.rank[order % len(network.rank)].argsort()
         columns = (by_order.unsqueeze(1) * q + torch.arange(q, device=by_order.device)).flatten()
         rows = (by_order.unsqueeze(1) * p + torch.arange(p, device=by_order.device)).flatten()

@@ -39,12 +39,20 @@ class Perceptron(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Parameters ``(N, outputs)``."""
+        return cast(Tensor, self.last(self._features(x, context)))
+
+    def columns(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Parameters ``(outputs, N)``: the same product the other way round, so that each is contiguous over data."""
+        return torch.addmm(cast(Tensor, self.last.bias).unsqueeze(1), self.last.weight, self._features(x, context).T)
+
+    def _features(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """What the last layer sees, ``(N, width)``."""
         h = self.first(x.asinh())
         if self.told is not None and context is not None:
             h = h + self.told(context)
         for block in self.blocks:
             h = h + block(F.silu(h))
-        return cast(Tensor, self.last(F.silu(h)))
+        return F.silu(h)
 
 
 class Convolutional(nn.Module):
