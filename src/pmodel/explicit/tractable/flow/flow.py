@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from ....capability import Density, Latent, Samples
 from ....distribution import Distribution, Normal, Point
 from ....domain import Domain, Real
 from ....errors import RangeError
-from ....learning import Batch, GradientTrained, Loss, Phase
+from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
 from .marginal import Marginal
 from .transform import Diagonal, Transform
 
@@ -40,6 +41,10 @@ class Flow(Samples, Density, Latent, GradientTrained):
     def __init__(self, domain: Domain, given: Domain | None = None) -> None:
         super().__init__(domain, given)
         self.shape: tuple[int, ...] = (domain.entries,)
+
+    @abstractmethod
+    def recipe(self) -> Recipe:
+        """The training settings that this flow is known to train with."""
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Take from the data what the map must know of them."""
