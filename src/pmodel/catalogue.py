@@ -215,6 +215,17 @@ MODELS: tuple[Row, ...] = (
         line="each symbol, or patch of a picture, given the earlier ones, by attention; sampled with a key-value cache",
     ),
     Row(
+        name="pixelrnn",
+        target="pmodel.explicit.tractable.autoregressive.pixelrnn:PixelRNN",
+        family="explicit, tractable",
+        density="exact",
+        capabilities=(*EXACT, "complete"),
+        domains=("discrete",),
+        year=2016,
+        paper="https://arxiv.org/abs/1601.06759",
+        line="each pixel given the earlier ones, by memories that run over rows or diagonals; sampled from a cache",
+    ),
+    Row(
         name="vae",
         target="pmodel.explicit.approximate.vae.vae:VAE",
         family="explicit, approximate",

@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from .cache import Cache
-from .gated import GatedStacks
+from .network import Network
 from .outputs import Output, scaled
 from .particles import Weights
 
@@ -19,7 +18,7 @@ __all__ = ["write"]
 
 @torch.no_grad()
 def write(
-    stacks: GatedStacks,
+    network: Network,
     output: Output,
     x: Tensor,
     given: Tensor | None,
@@ -32,7 +31,7 @@ def write(
     The numbers that decide the entries are drawn before anything else, so an entry's are the same whatever the others become.
 
     Args:
-        stacks: The network.
+        network: The features.
         output: The distributions.
         x: Levels, ``(N, C, H, W)``; read only where they are observed.
         given: Labels, or None.
@@ -45,8 +44,8 @@ def write(
     labels = None if given is None else given.repeat_interleave(particles)
     forced = None if observed is None else observed.repeat_interleave(particles, 0)
     sides = (height, width, n * particles, colours, output.uniforms)
-    u = torch.rand(sides, generator=generator, device=x.device, dtype=stacks.place.dtype)
-    cache, weights = Cache(stacks, n * particles, labels), Weights(n, particles, generator, stacks.place)
+    u = torch.rand(sides, generator=generator, device=x.device, dtype=network.place.dtype)
+    cache, weights = network.cache(n * particles, labels), Weights(n, particles, generator, network.place)
     some, every = _pixels(observed, height, width)
     for i in range(height):
         cache.start_row(i)
@@ -58,7 +57,7 @@ def write(
             keep = forced[:, :, i, j] if forced is not None and some[i][j] else None
             levels, log_p = output.draw(cache.features(j), u[i, j], x[:, :, i, j], keep)
             x[:, :, i, j] = levels
-            cache.put(j, scaled(levels, output.levels, stacks.place.dtype))
+            cache.put(j, scaled(levels, output.levels, network.place.dtype))
             weights.multiply(log_p)
     return x if particles == 1 else x[weights.chosen()]
 
