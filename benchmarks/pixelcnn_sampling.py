@@ -35,7 +35,7 @@ def naive(model: PixelCNN, n: int, seed: int) -> Tensor:
     u = torch.rand(height, width, n, channels, model.output.uniforms, generator=generator(seed))
     for i in range(height):
         for j in range(width):
-            features = model.stacks(scaled(x, LEVELS, torch.float32), None)[:, i, j]
+            features = model.network(scaled(x, LEVELS, torch.float32), None)[:, i, j]
             x[:, :, i, j], _ = model.output.draw(features, u[i, j], x[:, :, i, j], None)
     return x
 
