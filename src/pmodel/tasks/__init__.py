@@ -12,5 +12,17 @@ from .bayes import posterior as posterior
 from .bayes import responsibilities as responsibilities
 from .prediction import Predicted as Predicted
 from .prediction import predicted as predicted
+from .selection import Choice as Choice
+from .selection import choose_components as choose_components
 
-__all__ = ["Posterior", "Predicted", "conditional", "evidence", "posterior", "predicted", "responsibilities"]
+__all__ = [
+    "Choice",
+    "Posterior",
+    "Predicted",
+    "choose_components",
+    "conditional",
+    "evidence",
+    "posterior",
+    "predicted",
+    "responsibilities",
+]

@@ -61,6 +61,11 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
         return int(self.model.size)
 
     @property
+    def freedom(self) -> int | None:
+        """The inner model's."""
+        return getattr(self.model, "freedom", None)
+
+    @property
     def learns(self) -> tuple[str, ...]:
         """As the inner model does."""
         return self.model.learns  # type: ignore[no-any-return]

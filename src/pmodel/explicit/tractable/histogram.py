@@ -94,6 +94,12 @@ class Histogram(Samples, Completes, Marginalises, ClosedForm):
         return cls(domain, given, bins=4)
 
     @property
+    def freedom(self) -> int:
+        """The cells less one of each table, and the edges of the box of real data."""
+        edges = 0 if isinstance(self.domain, Discrete) else 2 * self.domain.entries
+        return self.table.numel() - len(self.table) + edges
+
+    @property
     def probabilities(self) -> Tensor:
         """The joint table ``(L, …, L)``, or the entries' tables ``(D, L)``."""
         return self.table.reshape((self.levels,) * self.domain.entries) if self.joint else self.table

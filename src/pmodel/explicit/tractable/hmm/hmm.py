@@ -90,6 +90,12 @@ class HMM(BaumWelch):
         return cls(domain, given, states=2)
 
     @property
+    def freedom(self) -> int:
+        """The first state's probabilities, the transitions, the weights within the states, and the components' parameters."""
+        chain = len(self.initial) - 1 + self.states * (self.transition.shape[1] - 1)
+        return chain + self.states * (self.emission.each - 1) + self.emission.parts.freedom
+
+    @property
     def means(self) -> Tensor:
         """The expected element of each state, ``(K, *element.shape)``."""
         return self.emission.expectations().reshape(-1, *self.element.shape)
