@@ -77,9 +77,11 @@ class Histogram(Samples, Completes, Marginalises, ClosedForm):
         D = domain.entries
         small = D * math.log2(self.levels) <= math.log2(SMALL if isinstance(domain, Discrete) else FLAT) + 1e-9
         self.joint = small if joint is None else joint
-        if (D * math.log2(self.levels) if self.joint else math.log2(D * self.levels)) > math.log2(LARGEST):
+        digits = D * math.log10(self.levels) if self.joint else math.log10(D * self.levels)
+        if digits > math.log10(LARGEST):
+            count = f"{self.levels}^{D} = 10^{digits:.0f}" if self.joint else str(D * self.levels)
             raise BadInput(
-                "The table would not fit into memory.",
+                f"The table would have {count} cells: at most {LARGEST} fit into memory.",
                 got=f"{D} entries of {self.levels} values, {'joint' if self.joint else 'one by one'}",
                 hint="use joint=false, or fewer bins",
             )
