@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from pmodel import load_data
 from pmodel.construction import make
 from pmodel.domain import Discrete, Real
-from pmodel.errors import NotSupported, RangeError
+from pmodel.errors import BadInput, NotSupported, RangeError
 from pmodel.explicit.tractable.flow.coupling import BOUND, Coupling, Halves
 from pmodel.explicit.tractable.flow.glow import Glow
 from pmodel.explicit.tractable.flow.mixing import Actnorm, Convolution1x1
@@ -354,6 +354,8 @@ def test_options_out_of_range_are_refused_by_value(option, value):
 def test_what_is_no_picture_is_refused(shape):
     with pytest.raises(NotSupported, match="2×2 pixels"):
         make("glow", Real(shape))
+    with pytest.raises(BadInput, match="2×2 pixels"):
+        Glow(Real(shape))
 
 
 @pytest.mark.parametrize("size", ["tiny", "small"])

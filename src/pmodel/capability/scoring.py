@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..domain import Sequences
-from ..errors import RangeError
+from ..errors import require_whole
 from ..likelihood import Kind, Likelihood
 from ..model import Model
 from ..randomness import Seed, as_generator
@@ -65,7 +65,7 @@ class Scores(Model):
             BadInput: if the data do not fit the domain.
         """
         self._require("score")
-        _check_effort(effort)
+        require_whole("effort", effort, 1, 10**6)
         data = self.domain.check(x).to(self.device)
         mask = self._checked_observed(data, observed)
         labels = self._checked_given(given, len(data))
@@ -180,7 +180,7 @@ class Bound(Scores):
     def elbo(self, x: object, *, given: object = None, generator: Seed = 0, effort: int = 16) -> Likelihood:
         """The evidence lower bound: the mean of ``effort`` log-weights for each datum. Arguments as in ``score``."""
         self._require("elbo")
-        _check_effort(effort)
+        require_whole("effort", effort, 1, 10**6)
         data = self.domain.check(x).to(self.device)
         mask = self._checked_observed(data, None)
         labels = self._checked_given(given, len(data))
@@ -204,11 +204,6 @@ class Bound(Scores):
 
 def _log_mean_exp(log_weights: Tensor) -> Tensor:
     return log_weights.logsumexp(0) - math.log(len(log_weights))
-
-
-def _check_effort(effort: object) -> None:
-    if isinstance(effort, bool) or not isinstance(effort, int) or not 1 <= effort <= 10**6:
-        raise RangeError("effort must be a whole number from 1 to 1000000.", got=effort)
 
 
 def _std(draws: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import BadInput, DtypeError, RangeError, ShapeError
+from ..errors import BadInput, DtypeError, RangeError, ShapeError, require_whole
 
-__all__ = ["Domain", "as_tensor", "checked_shape", "require_finite", "whole"]
+__all__ = ["Domain", "as_tensor", "checked_shape", "require_finite"]
 
 LARGEST = 2**26
 """The most entries that one datum may have: a guard against absurd shapes from files and arguments."""
@@ -136,14 +136,7 @@ def checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """A shape of whole numbers that is not absurdly large."""
     if isinstance(shape, str) or not isinstance(shape, Sequence):
         raise BadInput("A shape is a sequence of whole numbers.", got=shape)
-    sides = tuple(whole("a side of the shape", side, 1, LARGEST) for side in shape)
+    sides = tuple(require_whole("a side of the shape", side, 1, LARGEST) for side in shape)
     if math.prod(sides) > LARGEST:
         raise BadInput(f"A datum may have at most {LARGEST} entries.", got=sides)
     return sides
-
-
-def whole(what: str, value: object, low: int, high: int) -> int:
-    """A whole number in a range."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise BadInput(f"{what} must be a whole number from {low} to {high}.", got=value)
-    return value

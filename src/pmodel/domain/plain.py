@@ -8,8 +8,8 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from ..errors import RangeError
-from .base import Domain, checked_shape, require_finite, whole
+from ..errors import RangeError, require_whole
+from .base import Domain, checked_shape, require_finite
 
 __all__ = ["Discrete", "Real"]
 
@@ -29,7 +29,7 @@ class Discrete(Domain):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", checked_shape(self.shape))
-        object.__setattr__(self, "levels", whole("levels", self.levels, 1, 2**31))
+        object.__setattr__(self, "levels", require_whole("levels", self.levels, 1, 2**31))
 
     @property
     def measure(self) -> Literal["mass"]:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import BadInput, RangeError, ShapeError
+from ..errors import BadInput, RangeError, ShapeError, require_whole
 from .alphabet import Alphabet
-from .base import Domain, as_tensor, checked_shape, whole
+from .base import Domain, as_tensor, checked_shape
 from .plain import Discrete, Real
 
 __all__ = ["Sequences"]
@@ -55,7 +55,7 @@ class Sequences(Domain):
             object.__setattr__(self, "alphabet", _alphabet(self.alphabet))
         if not isinstance(self.element, Discrete | Real):
             raise BadInput("The elements of a sequence are discrete or real.", got=self.element)
-        whole("longest", self.longest, 1, 2**26)
+        require_whole("longest", self.longest, 1, 2**26)
         checked_shape(self.shape)
         if not (isinstance(self.ends, bool) and isinstance(self.missing, bool)):
             raise BadInput("ends and missing are true or false.", got=(self.ends, self.missing))

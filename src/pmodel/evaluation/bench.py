@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data import Dataset, spread
 from ..data.places import cache
-from ..errors import BadInput, NotSupported, RangeError
+from ..errors import BadInput, NotSupported, require_whole
 from ..likelihood import Likelihood
 from ..metrics import Measure, bits_per_dim_json, likelihood_json
 from ..metrics.features import Columns, Extractor
@@ -67,8 +67,7 @@ class Bench:
         progress: Callable[[float], None] | None = None,
     ) -> None:
         for name, value, low in (("n", n, 2), ("effort", effort, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= 10**6:
-                raise RangeError(f"{name} must be a whole number from {low} to 1000000.", got=value)
+            require_whole(name, value, low, 10**6)
         part = data.split(split)
         rows = choose(len(part), n, seed, "score")
         self.data, self.n, self.split, self.effort, self.seed = data, n, split, effort, seed

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from ...capability import Completes, Marginalises, Samples
 from ...domain import Discrete, Domain, Real
-from ...errors import BadInput, RangeError
+from ...errors import BadInput, RangeError, require_whole
 from ...learning import Batch, ClosedForm
 from .components import patterns
 from .uniform import box_of, checked_margin
@@ -70,8 +70,7 @@ class Histogram(Samples, Completes, Marginalises, ClosedForm):
         super().__init__(domain, given)
         if not 0 <= smoothing < math.inf:
             raise RangeError("smoothing must be a number of counts, 0 or more.", got=smoothing)
-        if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= SMALL:
-            raise RangeError(f"bins must be a whole number from 1 to {SMALL}.", got=bins)
+        require_whole("bins", bins, 1, SMALL)
         self.smoothing, self.margin = smoothing, checked_margin(margin)
         self.levels = domain.levels if isinstance(domain, Discrete) else bins
         D = domain.entries

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from ....capability import Samples
 from ....domain import Discrete, Domain, Sequences
-from ....errors import BadInput, RangeError
+from ....errors import BadInput, require_whole
 from ....learning import Batch, ClosedForm
 from .completing import CompletesInOrder
 from .ngram_sketch import Sketch
@@ -216,7 +216,6 @@ class _Counted(Writer):
 
 def _check_options(order: int, smoothing: str, capacity: int) -> None:
     for name, value, most in (("order", order, 16), ("capacity", capacity, LARGEST)):
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-            raise RangeError(f"{name} must be a whole number from 1 to {most}.", got=value)
+        require_whole(name, value, 1, most)
     if smoothing not in SMOOTHINGS:
         raise BadInput("smoothing is kneser-ney or witten-bell.", got=smoothing)

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from ....capability import Samples
 from ....domain import Discrete, Domain
-from ....errors import BadInput, RangeError
+from ....errors import BadInput, RangeError, require_whole
 from ....learning import Batch, GradientTrained, Loss, Phase
 from .completing import CompletesInOrder
 from .network import Network
@@ -107,8 +107,7 @@ def check_options(output: str, kernel: int, **whole: int) -> None:
         RangeError: if a number is out of range.
     """
     for name, value in {"kernel": kernel, **whole}.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2**12:
-            raise RangeError(f"{name} must be a whole number from 1 to {2**12}.", got=value)
+        require_whole(name, value, 1)
     if kernel % 2 == 0 or kernel < 3:
         raise RangeError("kernel must be odd and at least 3.", got=kernel)
     if output not in ("auto", "categorical", "logistic"):

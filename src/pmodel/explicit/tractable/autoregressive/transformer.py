@@ -28,7 +28,7 @@ from torch import Generator, Tensor
 
 from ....capability import Samples
 from ....domain import Discrete, Domain, Sequences
-from ....errors import BadInput, RangeError
+from ....errors import BadInput, RangeError, require_whole
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
 from .completing import CompletesInOrder
 from .token_writing import Draws, Strings, write
@@ -213,8 +213,7 @@ def _patches(domain: Domain, patch: int) -> Patches:
 def _check_options(layers: int, width: int, heads: int, patch: int, hidden: int, dropout: float) -> None:
     whole = {"layers": layers, "width": width, "heads": heads, "patch": patch, "hidden": hidden}
     for name, value in whole.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2**12:
-            raise RangeError(f"{name} must be a whole number from 1 to {2**12}.", got=value)
+        require_whole(name, value, 1)
     if width % (2 * heads):
         raise BadInput("width must be a multiple of twice the heads.", got=f"width {width}, heads {heads}")
     if not 0 <= dropout < 1:

@@ -12,15 +12,12 @@ from torch.nn import functional as F
 from ....capability import Density, Latent, Samples
 from ....distribution import Distribution, Normal, Point
 from ....domain import Domain, Real
-from ....errors import RangeError
+from ....errors import require_whole
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
 from .marginal import Marginal
 from .transform import Diagonal, Transform
 
-__all__ = ["Flow", "beginning", "require_whole"]
-
-MOST = 2**12
-"""The largest value of an option: a guard against absurd ones from files and arguments."""
+__all__ = ["Flow", "beginning"]
 
 
 class Flow(Samples, Density, Latent, GradientTrained):
@@ -105,13 +102,3 @@ def beginning(model: Flow, quantiles: int) -> Transform:
     """
     require_whole("quantiles", quantiles, 0)
     return Marginal(model.shape, quantiles, shared=model.domain.image) if quantiles else Diagonal(model.shape)
-
-
-def require_whole(name: str, value: object, low: int, high: int = MOST) -> None:
-    """Refuse an option that is not a whole number in its range.
-
-    Raises:
-        RangeError: if it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise RangeError(f"{name} must be a whole number from {low} to {high}.", got=value)

@@ -27,30 +27,21 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, final
 
-import torch
-from torch import Generator, Tensor
-from torch.nn import functional as F
-
-from ....capability import Density, Latent, Samples
-from ....distribution import Distribution, Normal, Point
 from ....domain import Domain, Real
-from ....errors import RangeError
-from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
+from ....errors import BadInput, require_whole
+from ....learning import Recipe
 from .conditioner import Convolutional
 from .coupling import Coupling, Halves, checkerboard
-from .marginal import Marginal
+from .flow import Flow, beginning
 from .mixing import Actnorm, Convolution1x1
 from .multiscale import MultiScale, Shape, Squeeze, squeezable
 from .transform import Composition, Diagonal, Transform
 
 __all__ = ["Glow"]
 
-MOST = 2**12
-"""The largest value of an option: a guard against absurd ones from files and arguments."""
-
 
 @final
-class Glow(Samples, Density, Latent, GradientTrained):
+class Glow(Flow):
     """A normalising flow of pictures: exact density, one-pass sampling, and a code as large as the picture.
 
     Args:
@@ -64,12 +55,9 @@ class Glow(Samples, Density, Latent, GradientTrained):
             affine map in its place, as good where the marginals are smooth.
 
     Raises:
-        RangeError: if a number is out of range.
+        BadInput: if the domain is not that of pictures, or a number is out of range.
     """
 
-    natives: ClassVar[tuple[type[Domain], ...]] = (Real,)
-    conditional: ClassVar[bool] = True
-    chunk = 2**19
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"layers": 2, "channels": 8, "blocks": 1},
         "small": {"layers": 4, "channels": 16, "blocks": 1},
@@ -87,14 +75,16 @@ class Glow(Samples, Density, Latent, GradientTrained):
         quantiles: int = 24,
     ) -> None:
         super().__init__(domain, given)
-        _check("blocks", blocks, 0)
-        _check("quantiles", quantiles, 0)
-        for name, value in (("layers", layers), ("channels", channels), ("scales", 1 if scales is None else scales)):
-            _check(name, value, 1)
+        if (reason := self.refuses(domain)) is not None:
+            raise BadInput(f"Glow cannot take these data: {reason}.", got=domain)
+        for name, value, low in (("layers", layers, 1), ("channels", channels, 1), ("blocks", blocks, 0)):
+            require_whole(name, value, low)
+        if scales is not None:
+            require_whole("scales", scales, 1)
+        self.shape = domain.shape
         labels = len(self.given_frequencies)
-        first = Marginal(domain.shape, quantiles, shared=True) if quantiles else Diagonal(domain.shape)
         body = _scales(domain.shape, labels, layers=layers, channels=channels, blocks=blocks, scales=scales)
-        self.flow = Composition([first, body, Diagonal((domain.entries,), labels)])
+        self.flow = Composition([beginning(self, quantiles), body, Diagonal((domain.entries,), labels)])
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> Glow:
@@ -111,47 +101,6 @@ class Glow(Samples, Density, Latent, GradientTrained):
     def recipe(self) -> Recipe:
         """Adam at a high rate, with a moving average."""
         return Recipe(batch=64, rate=1e-2, clip=500.0, ema=0.998, retry=2)
-
-    def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
-        """Take quantiles, means and spreads from the data."""
-        self.flow.prepare(self._entering(subset), self._context(given))
-
-    def phases(self) -> tuple[Phase, ...]:
-        """One phase: maximum likelihood."""
-        return (Phase("likelihood", tuple(self.parameters()), self._loss),)
-
-    def _loss(self, batch: Batch, generator: Generator) -> Loss:
-        log_prob = self._log_prob(batch.x, batch.given).mean()
-        return Loss(-log_prob, {"log_prob": log_prob})
-
-    def _log_prob(self, x: Tensor, given: Tensor | None) -> Tensor:
-        found: tuple[Tensor, Tensor] = self.flow(self._entering(x), self._context(given))
-        z, ladj = found
-        return Normal(torch.zeros_like(z), torch.ones_like(z)).log_prob(z) + ladj
-
-    def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
-        z = torch.randn(n, self.domain.entries, generator=generator, device=self.device)
-        return self._decode(z, given).mean
-
-    def _encode(self, x: Tensor, given: Tensor | None) -> Distribution:
-        """All mass at z = f(x), flat ``(N, D)``."""
-        return Point(self.flow(self._entering(x), self._context(given))[0])
-
-    def _decode(self, z: Tensor, given: Tensor | None) -> Distribution:
-        """All mass at the x with f(x) = z."""
-        return Point(self.flow.inverse(z.to(self._dtype), self._context(given)))
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        """Of the arithmetic of data: that of the weights."""
-        return next(self.parameters()).dtype
-
-    def _entering(self, x: Tensor) -> Tensor:
-        """Data in the arithmetic of the flow."""
-        return x.to(self._dtype)
-
-    def _context(self, given: Tensor | None) -> Tensor | None:
-        return None if given is None else F.one_hot(given, len(self.given_frequencies)).to(self._dtype)
 
 
 def _scales(
@@ -188,8 +137,3 @@ def _coupling(shape: Shape, layer: int, contexts: int, channels: int, blocks: in
     mask = checkerboard(*shape[1:]).repeat(each, 1, 1)
     net = Convolutional(each, 2 * each, shape[1:], contexts, channels=channels, blocks=blocks)
     return Coupling(1 - mask if layer % 2 else mask, net)
-
-
-def _check(name: str, value: object, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MOST:
-        raise RangeError(f"{name} must be a whole number from {low} to {MOST}.", got=value)

@@ -19,9 +19,10 @@ from __future__ import annotations
 from typing import Any, ClassVar, final
 
 from ....domain import Domain
+from ....errors import require_whole
 from ....learning import Recipe
 from .element import Affine
-from .flow import Flow, beginning, require_whole
+from .flow import Flow, beginning
 from .transform import Composition, Diagonal
 from .vector import Autoregressive, orders
 

@@ -22,10 +22,10 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from ....domain import Domain
-from ....errors import BadInput
+from ....errors import BadInput, require_whole
 from ....learning import Recipe
 from .element import Shift
-from .flow import Flow, beginning, require_whole
+from .flow import Flow, beginning
 from .transform import Composition, Diagonal
 from .vector import VectorCoupling, tellers
 

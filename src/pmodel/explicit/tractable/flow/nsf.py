@@ -24,11 +24,11 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, final
 
 from ....domain import Domain
-from ....errors import BadInput
+from ....errors import BadInput, require_whole
 from ....learning import Recipe
 from . import splines
 from .element import Spline
-from .flow import Flow, require_whole
+from .flow import Flow
 from .linear import Linear
 from .transform import Composition, Diagonal, Transform
 from .vector import Autoregressive, Elementwise, VectorCoupling, orders, tellers

@@ -24,10 +24,11 @@ from __future__ import annotations
 from typing import Any, ClassVar, final
 
 from ....domain import Domain
+from ....errors import require_whole
 from ....learning import Recipe
 from .conditioner import Perceptron
 from .coupling import Coupling, alternating, bit_masks
-from .flow import Flow, beginning, require_whole
+from .flow import Flow, beginning
 from .multiscale import multiscale
 from .transform import Composition, Diagonal, Transform
 

@@ -10,11 +10,11 @@ from torch import Generator, Tensor
 
 from ....capability import evaluating
 from ....domain import Discrete, Domain, Real, Sequences
-from ....errors import BadInput, RangeError
+from ....errors import BadInput, RangeError, require_whole
 from ..categorical_components import CategoricalComponents
 from ..components import Components
 from ..concurrency import each
-from ..gaussian_options import gaussian_components, require_whole
+from ..gaussian_options import gaussian_components
 from .baum_welch import BaumWelch
 from .forward_backward import Chain
 from .inference import Evidence, Inference
