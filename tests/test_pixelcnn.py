@@ -303,9 +303,9 @@ def test_which_masks_are_in_order():
     masks = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 1]])
     assert in_order(masks.bool()).tolist() == [True, False, True, True, False]
     masks = torch.tensor([[0, 1, 0], [1, 1, 0]]).bool().reshape(2, 3, 1, 1)  # red and green
-    assert in_order(random_model((3, 1, 1))._by_order(masks)).tolist() == [False, True]
+    assert random_model((3, 1, 1))._in_order(masks).tolist() == [False, True]
     masks = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0]]).bool().reshape(2, 1, 2, 2)  # raster order
-    assert in_order(random_model((1, 2, 2))._by_order(masks)).tolist() == [True, False]
+    assert random_model((1, 2, 2))._in_order(masks).tolist() == [True, False]
 
 
 def posterior(model, x, observed):

@@ -189,7 +189,7 @@ class Incremental:
 
     def put(self, i: int, x: Tensor) -> None:
         """Make the entry of step i known: ``(n,)``, or ``(n, inputs)``."""
-        self.x[:, i * self.network.inputs : (i + 1) * self.network.inputs] = x.reshape(len(x), -1)
+        self.x[:, i * self.network.inputs : (i + 1) * self.network.inputs] = x.reshape(len(x), self.network.inputs)
 
     def select(self, rows: Tensor) -> None:
         """Go on with these data: datum n becomes what datum ``rows[n]`` was. Contexts must be the same."""

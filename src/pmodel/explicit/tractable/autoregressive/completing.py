@@ -52,6 +52,10 @@ class CompletesInOrder(Density, Completes):
     def _by_order(self, observed: Tensor) -> Tensor:
         """A mask ``(N, *shape)`` as ``(N, D)``, in the order in which entries are written."""
 
+    def _in_order(self, observed: Tensor) -> Tensor:
+        """For which data ``(N,)`` of a mask nothing observed is written after something missing."""
+        return in_order(self._by_order(observed))
+
     def _check_sampling(self) -> None:
         if isinstance(self.particles, bool) or not isinstance(self.particles, int) or not 1 <= self.particles <= MOST:
             raise RangeError(f"particles must be a whole number from 1 to {MOST}.", got=self.particles)
@@ -63,10 +67,10 @@ class CompletesInOrder(Density, Completes):
             rows = (missing == count).nonzero()[:, 0]
             labels = None if given is None else given[rows]
             filled[rows] = self._enumerated(x[rows], observed[rows], labels, count, generator)
-        ordered = in_order(self._by_order(observed))
+        ordered = self._in_order(observed)
         for rows, particles in ((~few & ordered, 1), (~few & ~ordered, self.particles)):
             size = max(1, self.chunk // (particles * self.domain.entries))
-            for part in torch.split(rows.nonzero()[:, 0], size):
+            for part in torch.split(rows.nonzero()[:, 0], size) if bool(rows.any()) else ():
                 labels = None if given is None else given[part]
                 filled[part] = self._written(x[part], labels, observed[part], generator, particles)
         return filled
