@@ -162,7 +162,7 @@ class Incremental:
         self.network = network
         entries, p, q = network.entries, network.outputs, network.inputs
         known = torch.arange(entries, device=network.rank.device)
-        self.ends = torch.searchsorted(cast(Tensor, network.degrees), known, right=True).tolist()
+        self.ends: list[int] = torch.searchsorted(cast(Tensor, network.degrees), known, right=True).tolist()
         by_order = network.rank[order % len(network.rank)].argsort()
         columns = (by_order.unsqueeze(1) * q + torch.arange(q, device=by_order.device)).flatten()
         rows = (by_order.unsqueeze(1) * p + torch.arange(p, device=by_order.device)).flatten()

@@ -42,7 +42,7 @@ class FVBN(AutoregressiveVector):
     """
 
     chunk = 2**19
-    sizes: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {"mixtures": 2}, "small": {"mixtures": 2}}
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {"mixtures": 2, "particles": 32}, "small": {"mixtures": 2}}
 
     def __init__(self, domain: Domain, given: Domain | None = None, *, mixtures: int = 3, particles: int = 64) -> None:
         super().__init__(domain, given, mixtures, particles)
@@ -51,6 +51,7 @@ class FVBN(AutoregressiveVector):
         rank = torch.arange(entries).unsqueeze(0)
         self.weights = MaskedLinear(rank.repeat_interleave(q, 1), rank.repeat_interleave(p, 1), strict=True)
         nn.init.zeros_(self.weights.weight)
+        self._idle(self.weights.weight)
         labels = len(self.given_frequencies)
         self.told = nn.Linear(labels, entries * p, bias=False) if labels else None
 
@@ -63,10 +64,9 @@ class FVBN(AutoregressiveVector):
         """AdamW; the problem is convex where entries are discrete."""
         return Recipe(batch=128, rate=2e-3, ema=0.999)
 
-    @torch.no_grad()
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
-        """Start near the entries' own frequencies."""
-        self.weights.bias.copy_(self.factor.fitted(subset.flatten(1)).flatten())
+        """Start at the entries' own frequencies, given the label."""
+        self._fit_alone(subset, given, self.weights.bias, None if self.told is None else self.told.weight)
 
     def _numbers(self, codes: Tensor, label: Tensor | None) -> Tensor:
         y: Tensor = self.weights(codes.flatten(1))

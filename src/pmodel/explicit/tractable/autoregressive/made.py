@@ -58,7 +58,7 @@ class MADE(AutoregressiveVector):
 
     chunk = 2**18
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"width": 32, "layers": 2, "mixtures": 2},
+        "tiny": {"width": 32, "layers": 2, "mixtures": 2, "particles": 32},
         "small": {"width": 256},
     }
 
@@ -88,9 +88,10 @@ class MADE(AutoregressiveVector):
             layers=layers,
             orders=torch.stack([torch.arange(entries), *others]),
             contexts=len(self.given_frequencies),
-            direct=direct,
+            direct=direct and entries > 1,
             dropout=dropout,
         )
+        self._idle(self.network.first.weight)
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> MADE:
@@ -101,10 +102,10 @@ class MADE(AutoregressiveVector):
         """AdamW on small batches."""
         return Recipe(batch=128, rate=2e-3, ema=0.999)
 
-    @torch.no_grad()
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
-        """Start near the entries' own frequencies."""
-        self.network.last.bias.copy_(self.factor.fitted(subset.flatten(1)).flatten())
+        """Start near the entries' own frequencies, given the label."""
+        context, width = self.network.context, self.network.first.out_features
+        self._fit_alone(subset, given, self.network.last.bias, None if context is None else context.weight[width:])
 
     @property
     def orderings(self) -> int:

@@ -7,7 +7,7 @@ r"""NADE, the neural autoregressive distribution estimator (Larochelle & Murray 
 
 with the code c of an entry and the distributions of ``conditionals.py``: each entry has a network with one hidden layer, and
 all share the weights W, so that the activations are a running sum and the whole costs O(DH). Training evaluates all entries at
-once (``running.py``); sampling keeps the running activation, and so costs what one evaluation does. A label shifts :math:`a_1` and
+once (``running.py``); sampling keeps the running activation, and so costs one evaluation. A label shifts :math:`a_1` and
 every :math:`b_i`.
 
 What differs from the papers: the function f is a rectifier, not a sigmoid; reals come in as asinh(x), without a factor for each
@@ -53,7 +53,10 @@ class NADE(AutoregressiveVector):
     """
 
     chunk = 2**18
-    sizes: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {"width": 16, "mixtures": 2}, "small": {"width": 128}}
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"width": 16, "mixtures": 2, "particles": 32},
+        "small": {"width": 128},
+    }
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class NADE(AutoregressiveVector):
         check_weights("NADE", entries * width * max(p, q))
         self.first = nn.Linear(entries * q, width)
         self.last = nn.Linear(width, entries * p)
+        self._idle(self.first.weight)
         labels = len(self.given_frequencies)
         self.told = nn.Linear(labels, width + entries * p, bias=False) if labels else None
         self.dropout = nn.Dropout(dropout)
@@ -84,10 +88,10 @@ class NADE(AutoregressiveVector):
         """AdamW on small batches."""
         return Recipe(batch=128, rate=2e-3, ema=0.999)
 
-    @torch.no_grad()
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
-        """Start near the entries' own frequencies."""
-        self.last.bias.copy_(self.factor.fitted(subset.flatten(1)).flatten())
+        """Start near the entries' own frequencies, given the label."""
+        shift = None if self.told is None else self.told.weight[self.first.out_features :]
+        self._fit_alone(subset, given, self.last.bias, shift)
 
     def _activation(self, a: Tensor) -> Tensor:
         return cast(Tensor, self.dropout(F.relu(a)))

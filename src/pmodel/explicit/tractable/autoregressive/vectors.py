@@ -75,6 +75,21 @@ class AutoregressiveVector(Samples, CompletesInOrder, GradientTrained):
             return "it takes discrete data with at least two levels"
         return super().refuses(domain)
 
+    def _idle(self, weight: Tensor) -> None:
+        """Leave weights alone where there is a single entry, which no other tells anything."""
+        weight.requires_grad_(self.domain.entries > 1)
+
+    @torch.no_grad()
+    def _fit_alone(self, x: Tensor, given: Tensor | None, bias: Tensor, shift: Tensor | None) -> None:
+        """Set the biases ``(DP,)`` so that entries alone are fitted, and what labels add to them ``(DP, labels)``."""
+        x = x.flatten(1)
+        alone = self.factor.fitted(x).flatten()
+        bias.copy_(alone)
+        if shift is not None and given is not None:
+            for label in range(shift.shape[1]):
+                rows = x[given == label]
+                shift[:, label] = self.factor.fitted(rows).flatten().to(shift.dtype) - bias if len(rows) else 0
+
     @abstractmethod
     def _numbers(self, codes: Tensor, label: Tensor | None) -> Tensor:
         """The numbers ``(N, D, P)`` of all factors, from codes ``(N, D, Q)`` and labels one-hot."""
@@ -85,7 +100,8 @@ class AutoregressiveVector(Samples, CompletesInOrder, GradientTrained):
 
     def phases(self) -> tuple[Phase, ...]:
         """One phase: the likelihood itself."""
-        return (Phase("likelihood", tuple(self.parameters()), self._loss),)
+        learned = tuple(p for p in self.parameters() if p.requires_grad)
+        return (Phase("likelihood", learned, self._loss),)
 
     def _loss(self, batch: Batch, generator: Generator) -> Loss:
         log_prob = self._log_prob(batch.x, batch.given).mean()
