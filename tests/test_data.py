@@ -10,7 +10,7 @@ from pmodel.data import SMALL, Dataset, Split, datasets, draw_tins, from_arrays,
 from pmodel.data.binarised import LAROCHELLE
 from pmodel.data.dataset import divide, hold_out
 from pmodel.data.places import found
-from pmodel.domain import Discrete, Real
+from pmodel.domain import Discrete
 from pmodel.errors import BadInput, DataError, RangeError, ShapeError, UnknownName
 
 HERE = {row.name: row for row in datasets()}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import BadInput
 
-__all__ = ["TOKENS", "UNKNOWN", "Alphabet", "normal", "pieces"]
+__all__ = ["CODE_POINTS", "TOKENS", "UNKNOWN", "Alphabet", "normal", "pieces"]
 
 TOKENS = ("character", "subword", "word")
 UNKNOWN = "\ufffd"
