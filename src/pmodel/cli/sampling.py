@@ -124,6 +124,8 @@ def continued(model: Any, prompt: str, n: int, *, given: int | None, seed: int, 
     if len(levels) >= domain.longest:
         got = f"{len(levels)} {domain.alphabet.tokens}s"
         raise BadInput(f"A prompt is shorter than the longest text, {domain.longest} of them.", got=got)
+    if strange := levels.count(0):
+        say(f"note: {strange} characters of the prompt never came up in training")
     observed = torch.arange(domain.longest) < len(levels)
     x = domain.check([levels] * n)
     found: Tensor = model.complete(x, observed, given=given, generator=seed, **settings)
