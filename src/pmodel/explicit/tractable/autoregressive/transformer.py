@@ -123,7 +123,7 @@ class Transformer(Samples, CompletesInOrder, GradientTrained):
 
     def recipe(self) -> Recipe:
         """Muon on small batches: in a few minutes, the number of steps is what is short."""
-        return Recipe(batch=32, optimiser="muon", rate=3e-3, betas=(0.9, 0.99))
+        return Recipe(batch=16, optimiser="muon", rate=4e-3, betas=(0.9, 0.99))
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Start near the best distribution that is the same for every token."""
