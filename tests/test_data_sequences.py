@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pmodel import load_data
+from pmodel import fit, load_data
 from pmodel.data import from_sequences
 from pmodel.data.chains import LONGEST, MEANS, START, STD, STEP, draw_chains, log_prob_of_chains
 from pmodel.domain import Discrete, Real, Sequences
@@ -94,6 +94,53 @@ def test_lengths_that_do_not_fit(tmp_path, lengths, error, words):
     np.savez(path, x=np.zeros(3), lengths=np.array(lengths))
     with pytest.raises(error, match=words):
         load_data(path)
+
+
+# .npy
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_npy_of_padded_sequences(tmp_path, mapped, gaps):
+    x = np.arange(300.0).reshape(50, 3, 2)
+    x[::2, 2] = np.inf
+    if gaps:
+        x[1, 0, 0] = np.nan
+    np.save(tmp_path / "s.npy", x)
+    data = load_data(tmp_path / "s.npy", sequences=True, mapped=mapped)
+    assert data.domain == Sequences(Real((2,)), 3, missing=gaps)
+    assert data.domain.lengths(data.test.x[:]).unique().tolist() == [2, 3]
+    assert data.hash == load_data(tmp_path / "s.npy", sequences=True).hash
+    assert load_data(data.source, **data.options).hash == data.hash
+
+
+def test_npy_of_padded_symbols(tmp_path):
+    np.save(tmp_path / "s.npy", np.array([[0, 3, 4], [1, 2, 3]]))
+    assert load_data(tmp_path / "s.npy", sequences=True, levels=4).domain == Sequences(Discrete((), 4), 3)
+    with pytest.raises(ShapeError, match="no sequences"):
+        load_data(tmp_path / "s.npy", sequences=True)
+    with pytest.raises(BadInput, match="true or false"):
+        load_data(tmp_path / "s.npy", sequences="yes")
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_padded_sequences_that_are_none(tmp_path, mapped):
+    x = np.zeros((50, 3, 2))
+    x[40, 0] = np.inf
+    np.save(tmp_path / "s.npy", x)
+    with pytest.raises(RangeError, match="after the end"):
+        load_data(tmp_path / "s.npy", sequences=True, mapped=mapped)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_model_learns_from_mapped_sequences(tmp_path, mapped):
+    np.save(tmp_path / "s.npy", draw_chains(400, generator(0)).numpy())
+    data = load_data(tmp_path / "s.npy", sequences=True, mapped=mapped)
+    model = fit("hmm", data, states=2, steps=2)
+    lengths = data.domain.lengths(data.train.x[:])
+    torch.testing.assert_close(
+        model.length_frequencies[0], torch.bincount(lengths - 1, minlength=40) / float(len(lengths)), check_dtype=False
+    )
 
 
 # tables

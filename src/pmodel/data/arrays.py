@@ -19,7 +19,7 @@ from ..errors import DataError, ShapeError
 from .dataset import LIMIT, Dataset, Split, assemble, hold_out
 from .idx import is_packed, layout, read_images_and_labels, read_labels
 from .row_file import RowFile
-from .sequences import with_lengths
+from .sequences import from_padded, with_lengths
 from .streamed import map_data
 from .understood import codes_of, dim, numeric, require_numbers, understood
 
@@ -59,7 +59,13 @@ def from_arrays(
 
 
 def load_npy(
-    path: Path, *, seed: int = 0, levels: int | None = None, label: str | None = None, mapped: bool | None = None
+    path: Path,
+    *,
+    seed: int = 0,
+    levels: int | None = None,
+    label: str | None = None,
+    mapped: bool | None = None,
+    sequences: bool = False,
 ) -> Dataset:
     """The data in a ``.npy`` file.
 
@@ -69,6 +75,7 @@ def load_npy(
         levels: How many levels the values have, where that is more than the largest of them shows.
         label: A ``.npy`` file of their labels.
         mapped: Whether they stay in the file; None lets its size decide.
+        sequences: Whether a row is a sequence, with the end after its last element.
 
     Raises:
         DataError: if the file is damaged, larger than it should be, or holds Python objects.
@@ -80,8 +87,9 @@ def load_npy(
         hint = "save it in C order: numpy.save(path, numpy.ascontiguousarray(x))"
         raise DataError(f"{path} cannot be mapped: its data are not one after another.", got="Fortran order", hint=hint)
     if rows is None:
-        return from_arrays(_npy_in(path), y, name=path.name, seed=seed, levels=levels)
-    return map_data(rows, y, seed=seed, levels=levels)
+        load = from_padded if sequences else from_arrays
+        return load(_npy_in(path), y, name=path.name, seed=seed, levels=levels)
+    return map_data(rows, y, seed=seed, levels=levels, sequences=sequences)
 
 
 def _is_mapped(path: Path, mapped: bool | None) -> bool:

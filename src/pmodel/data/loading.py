@@ -57,6 +57,7 @@ def load_data(
     alpha: Alpha | None = None,
     mapped: bool | None = None,
     sequence: str | None = None,
+    sequences: bool | None = None,
     tokens: str | None = None,
     vocabulary: int | None = None,
     longest: int | None = None,
@@ -82,6 +83,7 @@ def load_data(
             they are more than 1 GiB. Validation and test data are then at most 10 000 and 128 MiB each. The file must not be
             changed.
         sequence: Tables: the column that says which sequence a row belongs to.
+        sequences: ``.npy``: whether a row is a sequence, which infinity, or the number of levels, ends.
         tokens: Texts: what a symbol is, ``character`` (the default), ``subword`` or ``word``.
         vocabulary: Texts: the most symbols, where they are subwords or words.
         longest: Texts: the most characters of a string, its end among them.
@@ -95,9 +97,18 @@ def load_data(
         raise BadInput("A seed is a whole number from 0.", got=seed)
     if mapped is not None and not isinstance(mapped, bool):
         raise BadInput("mapped is true or false.", got=mapped)
+    if sequences is not None and not isinstance(sequences, bool):
+        hint = "the column of a table is sequence=NAME"
+        raise BadInput("sequences is true or false.", got=sequences, hint=hint)
     given = {"label": label, "columns": columns, "encoding": encoding, "levels": levels, "size": size}
     given |= {"channels": channels, "corrupt": corrupt, "alpha": alpha, "mapped": mapped}
-    given |= {"sequence": sequence, "tokens": tokens, "vocabulary": vocabulary, "longest": longest}
+    given |= {
+        "sequence": sequence,
+        "sequences": sequences,
+        "tokens": tokens,
+        "vocabulary": vocabulary,
+        "longest": longest,
+    }
     options = {name: value for name, value in given.items() if value is not None}
     whole, view = _located(str(source))
     data = _loaded(whole, seed, options)

@@ -14,7 +14,7 @@ A sequence is one datum: it goes into one split as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,9 @@ from ..domain import Column, Discrete, Real, Sequences
 from ..errors import BadInput, DataError, RangeError, ShapeError, unknown
 from .columns import Kind, Raw, inferred
 from .dataset import Dataset, Split, assemble, stored
-from .understood import codes_of, numeric
+from .understood import codes_of, numeric, tensor_of
 
-__all__ = ["from_sequences", "of_rows", "with_lengths"]
+__all__ = ["from_padded", "from_sequences", "of_rows", "padded_domain", "with_lengths"]
 
 
 def from_sequences(
@@ -136,6 +136,49 @@ def with_lengths(
         got = f"{len(lengths)} lengths with the sum {int(lengths.sum())}, and x of shape {x.shape}"
         raise ShapeError("lengths are not those of x.", got=got, hint=hint)
     return from_sequences(parts, y, name=name, seed=seed, levels=levels)
+
+
+def from_padded(x: NDArray[Any], y: NDArray[Any] | None, *, name: str, seed: int, levels: int | None) -> Dataset:
+    """Sequences from an array in which the end stands after the last elements: see ``padded_domain``."""
+    x = np.array(x)  # what is read from a file is read-only, and no tensor is
+    domain = padded_domain(lambda: [(0, x)], x.shape, x.dtype, levels)
+    labels, label_names = codes_of(y, len(x))
+    data = stored(tensor_of(x), domain)
+    return assemble(
+        name, domain, Split(data, labels), seed=seed, label_names=label_names, note=_lengths_note(domain, data)
+    )
+
+
+def padded_domain(
+    blocks: Callable[[], Iterable[tuple[int, NDArray[Any]]]],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    levels: int | None,
+) -> Sequences:
+    """The domain of sequences that are filled up to one length, once all of them have been seen to lie in it.
+
+    Args:
+        blocks: Passes over the array in blocks, each with the number of its first row: floats ``(n, longest, D)`` with
+            infinity after the last element and NaN where a value is missing, or whole numbers ``(n, longest)`` with
+            ``levels`` after the last.
+        shape: Of all of it.
+        dtype: Of its values.
+        levels: Of whole numbers, how many there are.
+
+    Raises:
+        BadInput: if it is neither, or a value lies outside the domain.
+    """
+    if dtype.kind == "f" and len(shape) == 3:
+        missing = any(bool(np.isnan(block).any()) for _, block in blocks())
+        domain = Sequences(Real((shape[2],)), shape[1], missing=missing)
+    elif dtype.kind in "iu" and len(shape) == 2 and levels is not None:
+        domain = Sequences(Discrete((), levels), shape[1])
+    else:
+        hint = "floats (N, longest, D), or whole numbers (N, longest) and levels="
+        raise ShapeError("This array holds no sequences.", got=f"{dtype} of shape {shape}, levels={levels}", hint=hint)
+    for start, block in blocks():
+        stored(tensor_of(block), domain, f"x[{start}:{start + len(block)}]")
+    return domain
 
 
 def of_rows(
