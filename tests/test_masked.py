@@ -106,3 +106,13 @@ def test_a_single_entry_has_outputs_that_depend_on_the_context_alone(contexts):
     x, context = data_of(network)
     outputs = network(x, None if context is None else context[:1].expand(5, -1))
     assert torch.equal(outputs, outputs[:1].expand(5, -1, -1))
+
+
+@pytest.mark.parametrize("contexts", [0, 3])
+def test_columns_are_the_outputs_with_data_last(contexts):
+    torch.manual_seed(0)
+    network = MaskedNetwork(4, 5, width=16, layers=2, orders=torch.tensor([2, 0, 3, 1]), contexts=contexts)
+    x, context = torch.randn(7, 4), torch.randn(7, contexts) if contexts else None
+    found = network.columns(x, context)
+    assert found.is_contiguous() or contexts
+    assert torch.allclose(found, network(x, context).permute(2, 1, 0), atol=1e-6)

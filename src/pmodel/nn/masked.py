@@ -127,15 +127,28 @@ class MaskedNetwork(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None, order: int = 0) -> Tensor:
         """Outputs ``(N, D, P)`` from entries ``(N, D)``, or ``(N, D, inputs)``, under the order of this number."""
+        h, shift = self._features(x, context, order)
+        y = _plus(self.last(h, order), shift)
+        if self.direct is not None:
+            y = y + self.direct(x.flatten(1), order)
+        return y.reshape(len(x), self.entries, self.outputs)
+
+    def columns(self, x: Tensor, context: Tensor | None = None, order: int = 0) -> Tensor:
+        """The same outputs as ``(P, D, N)``, contiguous: the last product the other way round, without connections from x."""
+        h, shift = self._features(x, context, order)
+        weight = self.last.masked(order).reshape(self.entries, self.outputs, -1).transpose(0, 1).flatten(0, 1)
+        bias = cast(Tensor, self.last.bias).reshape(self.entries, self.outputs).T.reshape(-1, 1)
+        y = torch.addmm(bias, weight, h.T).reshape(self.outputs, self.entries, len(x))
+        return y if shift is None else y + shift.reshape(-1, self.entries, self.outputs).permute(2, 1, 0)
+
+    def _features(self, x: Tensor, context: Tensor | None, order: int) -> tuple[Tensor, Tensor | None]:
+        """What the last layer sees, and what the context adds to its outputs."""
         x, (told, shift) = x.flatten(1), self._told(context)
         h = _plus(self.first(x, order), told)
         for layer in self.hidden:
             step = layer(self.dropout(self.activation(h)))
             h = h + step if self.residual else step
-        y = _plus(self.last(self.dropout(self.activation(h)), order), shift)
-        if self.direct is not None:
-            y = y + self.direct(x, order)
-        return y.reshape(len(x), self.entries, self.outputs)
+        return self.dropout(self.activation(h)), shift
 
     def _told(self, context: Tensor | None) -> tuple[Tensor, Tensor] | tuple[None, None]:
         """What the context adds to the first hidden layer and to the outputs."""

@@ -47,7 +47,7 @@ class IAF(Flow):
     """
 
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"layers": 2, "width": 16, "blocks": 0},
+        "tiny": {"layers": 1, "width": 16, "blocks": 0},
         "small": {"layers": 3, "width": 64},
     }
 
@@ -73,7 +73,7 @@ class IAF(Flow):
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> IAF:
-        """Two maps with narrow networks of one hidden layer."""
+        """One map with a narrow network of one hidden layer."""
         return cls(domain, given, **cls.sizes["tiny"])
 
     def recipe(self) -> Recipe:

@@ -197,7 +197,7 @@ class Autoregressive(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """z, and the sum of the log-slopes."""
-        raw = self.network(x.asinh(), context).to(x.dtype).permute(2, 1, 0).contiguous()
+        raw = self.network.columns(x.asinh(), context).to(x.dtype)
         z, ladj = self.element(x.T.contiguous(), raw)
         return z.T, ladj.sum(0)
 
