@@ -61,8 +61,8 @@ class FVBN(AutoregressiveVector):
         return cls(domain, given, **cls.sizes["tiny"])
 
     def recipe(self) -> Recipe:
-        """AdamW; the problem is convex where entries are discrete."""
-        return Recipe(batch=128, rate=2e-3, ema=0.999)
+        """AdamW. Binary data whose grey intensities are known are drawn anew for every batch: see ``Recipe.binarise``."""
+        return Recipe(batch=128, rate=3e-3, ema=0.999, binarise=True)
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Start at the entries' own frequencies, given the label."""

@@ -85,8 +85,8 @@ class NADE(AutoregressiveVector):
         return cls(domain, given, **cls.sizes["tiny"])
 
     def recipe(self) -> Recipe:
-        """AdamW on small batches."""
-        return Recipe(batch=128, rate=2e-3, ema=0.999)
+        """AdamW on small batches. Binary data are drawn anew from their grey intensities, where these are known."""
+        return Recipe(batch=64, rate=2e-3, ema=0.999, binarise=True)
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Start near the entries' own frequencies, given the label."""
