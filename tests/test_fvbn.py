@@ -29,8 +29,6 @@ def test_a_trained_regression_is_that_of_scikit_learn():
     model.prepare(x, None, noise())
     options = {"max_iter": 500, "tolerance_change": 1e-14, "tolerance_grad": 1e-10, "line_search_fn": "strong_wolfe"}
     optimiser = torch.optim.LBFGS(model.parameters(), **options)
-        model.parameters(), max_iter=500, tolerance_change=1e-14, tolerance_grad=1e-10, line_search_fn="strong_wolfe"
-    )
 
     def closure():
         optimiser.zero_grad()
