@@ -1,16 +1,18 @@
 """Texts: strings, alphabets, what is unknown, and the two named texts."""
 
 import json
+import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, trainers
 
 from pmodel import load_data
 from pmodel.data import from_text
-from pmodel.data.stories import stories
+from pmodel.data.stories import WAYS, _chosen, _grammar, entropy, stories
 from pmodel.data.text import alphabet_of, strings_of
 from pmodel.domain import Alphabet, domain_from_json
 from pmodel.domain.alphabet import UNKNOWN, normal, pieces
@@ -218,3 +220,25 @@ def test_korean_particles_agree_with_the_last_letter(noun, particle):
     text = " ".join(stories("text-ko", 400))
     assert particle in text
     assert other not in text
+
+
+@pytest.mark.parametrize("name", ["text-en", "text-ko"])
+def test_the_entropy_of_the_grammar_is_that_of_its_strings(name):
+    """By the guesses that are left: a word counts where another one would have made another story."""
+    words, tell = _grammar(name)
+    stream = np.random.RandomState(0)
+    bits = []
+    for _ in range(600):
+        story, turns = _chosen(words, stream)
+        text = tell(story, turns)
+        bits.append(sum(math.log2(ways) for ways in WAYS))
+        for kind, choices in words.items():
+            others = [choice for choice in choices if tell(story | {kind: choice}, turns) != text]
+            assert len(others) in (0, len(choices) - 1)
+            bits[-1] += math.log2(len(others) + 1)
+    assert entropy(name) == pytest.approx(np.mean(bits), abs=5 * np.std(bits) / 600**0.5)
+    data = load_data(name)
+    assert float(data.note.split("needs ")[1].split()[0]) == pytest.approx(
+        1000 * entropy(name) / sum(int(data.domain.characters(split.x).sum()) for split in data.splits.values()),
+        abs=1e-4,
+    )
