@@ -250,3 +250,23 @@ def test_bad_options_are_refused(options, error, match):
 def test_other_data_are_refused(domain):
     with pytest.raises(BadInput, match="sequences of single symbols"):
         NGram(domain)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_is_observed_further_on_is_reached(ends):
+    """Four missing symbols have more joint states than are listed: particles, whose means are the posterior's."""
+    domain = Sequences(Discrete((), 4), 7, ends=ends)
+    model = fitted([word[:7] for word in WORDS if word or ends], domain, order=3, particles=64)
+    x = domain.check(encoded(["aaaaab"]))
+    observed = torch.tensor([True] + [False] * 4 + [True, not ends])
+    drawn = model.complete(x.repeat(1000, 1), observed, generator=1)
+    assert (drawn[:, [0, 5]] == x[:, [0, 5]]).all()
+    every = torch.cartesian_prod(*[torch.arange(4)] * 4)
+    last = [[], *([[symbol] for symbol in range(4)] if ends else [])]
+    strings = [[0, *middle, 1, *end] for middle in every.tolist() for end in last]
+    p = model.log_prob([torch.tensor(string) for string in strings]).softmax(0)
+    expected = torch.zeros(4, 4, dtype=torch.float64)
+    for string, weight in zip(strings, p, strict=True):
+        expected[range(4), string[1:5]] += weight
+    found = torch.nn.functional.one_hot(drawn[:, 1:5], 4).double().mean(0)
+    assert float((found - expected).abs().max()) < 0.06

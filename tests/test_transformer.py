@@ -351,3 +351,18 @@ def test_prepared_model_starts_at_the_frequencies():
     model.prepare(x, None, noise())
     symbols = torch.tensor([4, 1, 1, 0, 2])  # the ends count too
     torch.testing.assert_close(model.head.offset[0].exp(), (symbols + 1) / (symbols.sum() + 5))
+
+
+def test_length_of_a_sequence_is_known_when_it_is_completed():
+    """What fills it up is observed, and is no evidence."""
+    domain = Sequences(Discrete((), 5), 9)
+    model = random_model(domain, particles=64)
+    x = domain.check([torch.tensor([0, 0, 0, 0, 3])])
+    observed = torch.tensor([False] * 4 + [True] * 5)
+    states = torch.cartesian_prod(*[torch.arange(5)] * 4)
+    every = torch.cat([states, torch.full((len(states), 1), 3)], 1)
+    assert len(states) > completing.STATES
+    drawn_ones = model.complete(x.repeat(500, 1), observed, generator=1)
+    assert torch.equal(drawn_ones[:, 4:], x[:, 4:].repeat(500, 1))
+    p = model.log_prob(list(every)).softmax(0)
+    assert misfit(drawn_ones[:, :2], *pooled(states[:, :2], p), 5) < 4

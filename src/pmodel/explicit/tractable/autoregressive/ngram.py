@@ -28,7 +28,7 @@ from ....learning import Batch, ClosedForm
 from .completing import CompletesInOrder
 from .ngram_sketch import Sketch
 from .ngram_tables import Smoothing, Tables
-from .token_writing import Draws, Strings, Writer, write
+from .token_writing import Draws, Strings, Writer, scored_part, write
 
 __all__ = ["NGram"]
 
@@ -180,7 +180,7 @@ class NGram(Samples, CompletesInOrder, ClosedForm):
     def _written(
         self, x: Tensor, given: Tensor | None, observed: Tensor, generator: Generator, particles: int
     ) -> Tensor:
-        return self._filled(x, observed.unsqueeze(2), generator, particles)
+        return self._filled(x, scored_part(self.domain, x, observed).unsqueeze(2), generator, particles)
 
     def _filled(self, x: Tensor, forced: Tensor | None, generator: Generator, particles: int) -> Tensor:
         tokens = x.unsqueeze(2).repeat_interleave(particles, 0)
@@ -206,8 +206,9 @@ class _Counted(Writer):
         self.tables, self.strings, self.end = tables, strings, strings.end
 
     def step(self, t: int, x: Tensor, u: Tensor, held: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        before = F.pad(x[:, :t, 0], (self.tables.order - 1, 0), value=self.tables.base - 1)
-        contexts = before[:, before.shape[1] - self.tables.order + 1 :]
+        length = self.tables.order - 1
+        recent = x[:, max(0, t - length) : t, 0]
+        contexts = F.pad(recent, (length - recent.shape[1], 0), value=self.tables.base - 1)
         return self.strings.step(t, self.tables.next(contexts).log(), x, u, held)
 
     def select(self, rows: Tensor) -> None:

@@ -25,10 +25,11 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
+from ....domain import Domain, Sequences
 from ....errors import RangeError
 from .particles import Weights
 
-__all__ = ["Draws", "Strings", "Writer", "drawn", "write"]
+__all__ = ["Draws", "Strings", "Writer", "drawn", "scored_part", "write"]
 
 
 @final
@@ -167,6 +168,13 @@ class Strings:
             level = torch.where(ended, self.end, level)
             weight = None if weight is None else torch.where(ended, 0, weight)
         return level.unsqueeze(1), weight
+
+
+def scored_part(domain: Domain, x: Tensor, observed: Tensor) -> Tensor:
+    """The observed entries that have a factor: not what fills up a sequence of known length."""
+    if isinstance(domain, Sequences) and not domain.ends:
+        return observed & domain.present(x)
+    return observed
 
 
 def drawn(logits: Tensor, u: Tensor) -> Tensor:

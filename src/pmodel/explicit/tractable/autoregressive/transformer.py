@@ -31,7 +31,7 @@ from ....domain import Discrete, Domain, Sequences
 from ....errors import BadInput, RangeError, require_whole
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
 from .completing import CompletesInOrder
-from .token_writing import Draws, Strings, write
+from .token_writing import Draws, Strings, scored_part, write
 from .transformer_head import Head
 from .transformer_stack import Stack
 from .transformer_tokens import Embedding, Patches
@@ -173,7 +173,8 @@ class Transformer(Samples, CompletesInOrder, GradientTrained):
     def _written(
         self, x: Tensor, given: Tensor | None, observed: Tensor, generator: Generator, particles: int
     ) -> Tensor:
-        return self._filled(x, given, self.patches.split(observed), generator, particles)
+        forced = self.patches.split(scored_part(self.domain, x, observed))
+        return self._filled(x, given, forced, generator, particles)
 
     def _filled(
         self, x: Tensor, given: Tensor | None, forced: Tensor | None, generator: Generator, particles: int
