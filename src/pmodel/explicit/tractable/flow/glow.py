@@ -19,7 +19,7 @@ What differs from the paper:
 - A fixed map through quantiles of the data comes first (``marginal.py``), where the paper has none: the grey levels of
   pictures lie in spikes, which affine couplings would have to find.
 - The logarithm of a coupling's scale is bounded, so that the map inverts in float32 and is finite far from the data.
-- Conditioners are gated residual networks with a bias for each position, and know the label.
+- Conditioners are residual networks with a bias for each position, and know the label.
 - A picture with an odd side is not squeezed. It has one scale, whose couplings move the squares of a checkerboard.
 """
 
