@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from pmodel.explicit.tractable.hmm import segments
 from pmodel.explicit.tractable.hmm.forward_backward import Chain, filtered, smoothed
 from pmodel.explicit.tractable.hmm.log_space import log_filtered, log_smoothed
 from pmodel.explicit.tractable.hmm.packing import Packing
@@ -136,6 +137,38 @@ def test_long_sequences_stay_in_range():
     assert torch.allclose(found.log_prob, exact.log_prob, rtol=1e-12)
     assert torch.allclose(found.gamma, exact.gamma, atol=1e-10)
     assert torch.allclose(found.transitions, exact.transitions, rtol=1e-9)
+
+
+@pytest.mark.parametrize("states", [1, 3])
+@pytest.mark.parametrize("length", [1, 3, 4, 100])
+class TestSegments:
+    lengths = torch.tensor([37, 4, 0, 1, 90, 37])
+
+    def test_they_change_nothing(self, states, length):
+        chain, b, packing = chain_of(states, leaky=True), likelihoods(states, self.lengths), Packing.of(self.lengths)
+        whole = smoothed(chain, b.clone(), packing)
+        found = segments.Cut(packing, length).smoothed(chain, b.clone())
+        assert torch.allclose(found.log_prob, whole.log_prob, rtol=1e-12)
+        assert torch.allclose(found.gamma, whole.gamma, atol=1e-12)
+        assert torch.allclose(found.transitions, whole.transitions, rtol=1e-10)
+        cut = segments.Cut(packing, length)
+        assert torch.allclose(cut.of_sequences(cut.forward(chain, b[cut.rows]).log_prob), whole.log_prob, rtol=1e-12)
+
+    def test_what_they_lose_is_told(self, states, length):
+        chain, b, packing = chain_of(states), likelihoods(states, self.lengths), Packing.of(self.lengths)
+        b[(packing.sequence == 4) & (packing.time == 50)] = 0.0
+        found = segments.Cut(packing, length).smoothed(chain, b.clone())
+        assert found.lost.nonzero().tolist() == [[4]]
+        assert found.gamma.isfinite().all()
+        others = torch.tensor([37, 4, 0, 1, 0, 37])
+        rest = smoothed(chain, b[packing.sequence != 4], Packing.of(others))
+        assert torch.allclose(found.transitions, rest.transitions, rtol=1e-10)
+
+
+def test_segments_are_for_long_sequences_with_few_states():
+    assert segments.segment_length(Packing.of(torch.tensor([100_000])), 8) == 316
+    assert segments.segment_length(Packing.of(torch.full((100,), 20)), 8) is None
+    assert segments.segment_length(Packing.of(torch.full((100,), 1000)), 64) is None
 
 
 class TestBeyondTheRange:

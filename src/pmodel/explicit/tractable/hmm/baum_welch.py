@@ -29,8 +29,8 @@ from .start import start
 
 __all__ = ["BaumWelch"]
 
-HELD = 2**22
-"""Numbers of the size of the posteriors that are held at a time: 32 MB, a few times over."""
+HELD = 2**23
+"""Numbers of the size of the posteriors that are held at a time: 64 MB, a few times over."""
 WORTHWHILE = 2**18
 """Such numbers that a thread should have to do."""
 STARTED = 2**16

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from .packing import Packing
 
-__all__ = ["Chain", "Filtered", "Smoothed", "filtered", "smoothed"]
+__all__ = ["Chain", "Filtered", "Smoothed", "backward", "filtered", "pairs", "smoothed", "unsound"]
 
 RESCALE = 4
 """Steps between two normalisations: as few as the range of float64 allows with a large margin (each may cost 100 nats)."""
@@ -90,23 +90,24 @@ class Smoothed:
     lost: Tensor
 
 
-def filtered(chain: Chain, likelihood: Tensor, packing: Packing) -> Filtered:
+def filtered(chain: Chain, likelihood: Tensor, packing: Packing, into: Tensor | None = None) -> Filtered:
     """The forward recursion.
 
     Args:
         chain: The states.
         likelihood: b, ``(P, K)``, each row up to a factor; its largest value should be near one.
         packing: Where the sequences are.
+        into: The probabilities of each sequence's first state, ``(N, K)``; by default those of the chain.
     """
     alpha, scale = torch.empty_like(likelihood), torch.ones_like(likelihood[:, 0])
-    before: Tensor | None = None
-    steps = zip(*map(packing.steps, (likelihood, alpha, scale)), strict=True)
-    for (b, now, c), normalise in zip(steps, _normalised(packing.sizes), strict=True):
-        if before is None:
-            torch.mul(b, chain.initial, out=now)
+    before = torch.empty(0)
+    steps = zip(*map(packing.steps, (likelihood, alpha, scale)), _normalised(packing.sizes), strict=True)
+    for t, (b, now, c, normalise) in enumerate(steps):
+        if t == 0:
+            torch.mul(b, chain.initial if into is None else into[packing.order[: b.shape[0]]], out=now)
         else:
-            torch.mm(before[: len(now)], chain.transition, out=now)
-            now.mul_(b)
+            before = before if before.shape[0] == now.shape[0] else before[: now.shape[0]]
+            torch.mm(before, chain.transition, out=now).mul_(b)
         if normalise:
             torch.sum(now, 1, out=c)
             now.div_(c[:, None])
@@ -119,38 +120,53 @@ def filtered(chain: Chain, likelihood: Tensor, packing: Packing) -> Filtered:
 def smoothed(chain: Chain, likelihood: Tensor, packing: Packing) -> Smoothed:
     """Both recursions. Arguments as in ``filtered``; ``likelihood`` is overwritten."""
     forward = filtered(chain, likelihood, packing)
-    alpha, h = forward.alpha, likelihood
-    gamma = torch.empty_like(alpha)
-    back = chain.transition.T.contiguous()
-    beta = torch.ones(max(packing.sizes, default=0), alpha.shape[1], dtype=alpha.dtype, device=alpha.device)
-    parts = [packing.steps(rows) for rows in (alpha, h, gamma, forward.scale)]
-    normalise = _normalised(packing.sizes)
-    after: Tensor | None = None
-    for t in range(len(packing.sizes) - 1, -1, -1):
-        a, b, g, c = (part[t] for part in parts)
-        now = beta[: len(a)]  # beyond the rows of t + 1 it is still one: those sequences end here
-        if after is not None:
-            torch.mm(after, back, out=beta[: len(after)])
-        torch.mul(a, now, out=g)
-        b.mul_(now)
-        if normalise[t]:
-            b.div_(c[:, None])
-        after = b
-    lost = forward.lost | _unsound(gamma, packing)
+    gamma = backward(chain, likelihood, packing, forward)
+    lost = forward.lost | unsound(gamma, packing)
     if bool(lost.any()):
         gone = lost[packing.sequence]
-        alpha[gone], h[gone], gamma[gone] = 0.0, 0.0, 0.0
-    transitions = _pairs(alpha, h, packing) * chain.transition
+        forward.alpha[gone], likelihood[gone], gamma[gone] = 0.0, 0.0, 0.0
+    transitions = pairs(forward.alpha, likelihood, packing) * chain.transition
     return Smoothed(forward.log_prob.masked_fill(lost, -torch.inf), gamma, transitions, lost)
+
+
+def backward(
+    chain: Chain, likelihood: Tensor, packing: Packing, forward: Filtered, onward: Tensor | None = None
+) -> Tensor:
+    r"""The backward recursion: gamma, ``(P, K)``; ``likelihood`` becomes :math:`b_t(j) \hat\beta_t(j) / c_t`.
+
+    Args:
+        chain: The states.
+        likelihood: As for ``filtered``.
+        packing: Where the sequences are.
+        forward: What ``filtered`` found.
+        onward: beta after the last element of each sequence, ``(N, K)``; by default one.
+    """
+    gamma, back = torch.empty_like(likelihood), chain.transition.T.contiguous()
+    width = max(packing.sizes, default=0)
+    beta = torch.ones(width, likelihood.shape[1], dtype=gamma.dtype, device=gamma.device)
+    if onward is not None:
+        beta = onward[packing.order[:width]]
+    parts = (*map(packing.steps, (forward.alpha, likelihood, gamma, forward.scale)), _normalised(packing.sizes))
+    after = likelihood[:0]
+    for a, b, g, c, normalised in zip(*(reversed(part) for part in parts), strict=True):
+        # rows that t + 1 does not have still hold what comes after the last element
+        now = beta if b.shape[0] == width else beta[: b.shape[0]]
+        torch.mm(after, back, out=now if after.shape[0] == now.shape[0] else beta[: after.shape[0]])
+        torch.mul(a, now, out=g)
+        b.mul_(now)
+        if normalised:
+            b.div_(c[:, None])
+        after = b
+    return gamma
 
 
 def _normalised(sizes: list[int]) -> list[bool]:
     """The times at which sums are brought back to one: every few, and where a sequence ends."""
     changes = itertools.pairwise([*sizes, 0])
-    return [(t + 1) % RESCALE == 0 or size != after for t, (size, after) in enumerate(changes)]
+    return [t % RESCALE == RESCALE - 1 or size != after for t, (size, after) in enumerate(changes)]
 
 
-def _unsound(gamma: Tensor, packing: Packing) -> Tensor:
+def unsound(gamma: Tensor, packing: Packing) -> Tensor:
     """Sequences whose first posterior is none: an overflow anywhere after it reaches it as infinity or NaN, ``(N,)``."""
     first = gamma[: packing.sizes[0]] if packing.sizes else gamma
     unsound = torch.zeros(len(packing.order), dtype=torch.bool, device=gamma.device)
@@ -158,7 +174,7 @@ def _unsound(gamma: Tensor, packing: Packing) -> Tensor:
     return unsound
 
 
-def _pairs(alpha: Tensor, h: Tensor, packing: Packing) -> Tensor:
+def pairs(alpha: Tensor, h: Tensor, packing: Packing) -> Tensor:
     """The sum over neighbours in time of the outer products of alpha_t and h_{t+1}, ``(K, K)``."""
     total = alpha.new_zeros(alpha.shape[1], alpha.shape[1])
     previous = 0

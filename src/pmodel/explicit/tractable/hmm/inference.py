@@ -12,10 +12,11 @@ from typing import final
 from torch import Tensor
 
 from .emission import Emission
-from .forward_backward import Chain, Smoothed, filtered, smoothed
+from .forward_backward import Chain, Smoothed
 from .log_space import log_filtered, log_smoothed
 from .packing import Packing
 from .paths import best_paths
+from .segments import filtered, smoothed
 
 __all__ = ["Evidence", "Inference"]
 
