@@ -38,14 +38,14 @@ def in_parts(work: Callable[[Tensor], T], x: Tensor, block: int) -> list[T]:
 
 
 def each(work: Callable[[Tensor], T], parts: Sequence[Tensor]) -> list[T]:
-    """``work`` on each of the parts, in order: as many at a time as PyTorch uses threads, each of them alone.
+    """``work`` on each of the parts, in order: as many at a time as PyTorch uses threads, each with one thread alone.
 
     Args:
         work: From a part to a result; it must not write to what the others read.
-        parts: The parts. A single one has all of PyTorch's threads.
+        parts: The parts.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or len(parts) < 2 or parts[0].device.type != "cpu":
+    if threads == 1 or not parts or parts[0].device.type != "cpu":
         return [work(part) for part in parts]
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -31,8 +31,8 @@ __all__ = ["BaumWelch"]
 
 HELD = 2**23
 """Numbers of the size of the posteriors that are held at a time: 64 MB, a few times over."""
-WORTHWHILE = 2**18
-"""Such numbers that a thread should have to do."""
+WORTHWHILE = 2**11
+"""Such numbers that a thread should have to do in one step: fewer take less time than handing over the interpreter."""
 STARTED = 2**16
 """Elements that the start is estimated from."""
 TINY = 1e-300
@@ -92,8 +92,9 @@ class BaumWelch(Samples, Completes, Marginalises, ClosedForm):
         """Consecutive sequences that are treated together: as many as fit into memory, or as there are threads for."""
         work = lengths.cumsum(0) * (self.states + self.ends)
         total, threads = int(work[-1]) if len(work) else 0, torch.get_num_threads()
-        count = max(-(-total // HELD), min(threads, total // WORTHWHILE), 1)
-        count = -(-count // threads) * threads if count > 1 else 1
+        count = -(-total // HELD)
+        if total >= threads * WORTHWHILE * int(lengths.max() if len(lengths) else 1):
+            count = -(-max(count, 1) // threads) * threads
         number = (work - 1).clamp_min(0) * count // max(total, 1)
         ends = torch.bincount(number, minlength=1).cumsum(0)[:-1].tolist()
         parts = torch.arange(len(lengths), device=lengths.device).tensor_split(ends)
