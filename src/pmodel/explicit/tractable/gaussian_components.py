@@ -25,7 +25,7 @@ from torch import Generator, Tensor
 
 from ...errors import Diverged
 from .components import Components, Kernel, Sums, patterns
-from .gaussian_kernels import LOG_2PI, DiagonalKernel, MonomialKernel, WhiteningKernel
+from .gaussian_kernels import LOG_2PI, DiagonalKernel, MonomialKernel, SquaresKernel, WhiteningKernel
 
 __all__ = ["DenseGaussian", "DiagonalGaussian", "GaussianComponents"]
 
@@ -290,7 +290,9 @@ class DiagonalGaussian(GaussianComponents):
         return self.components * (self.entries + (1 if self.spherical else self.entries))
 
     def kernel(self) -> Kernel:
-        """Entry by entry."""
+        """Squares while they keep their digits, else entry by entry."""
+        if SquaresKernel.suits(self.means - self.centre, self.variances):
+            return SquaresKernel(self.means, self.variances, self.centre)
         return DiagonalKernel(self.means, self.variances)
 
     def covariance(self, k: int) -> Tensor:

@@ -77,16 +77,18 @@ class BaumWelch(Samples, Completes, Marginalises, ClosedForm):
         return Inference(chain, self.transition[:, -1], self.emission)
 
     def evidence(self, x: Tensor, observed: Tensor | None, rows: Tensor) -> Evidence:
-        """Some of the sequences ``x``, packed."""
-        lengths = self.sequences.lengths(x[rows])
+        """Some of the sequences ``x``, consecutive ones, packed."""
+        part = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
+        lengths = self.sequences.lengths(x[part])
         packing = Packing.of(lengths)
-        place = (rows[packing.sequence], packing.time)
         last = None
         if self.ends:
             last = (packing.time == lengths[packing.sequence] - 1) & (packing.time < self.sequences.longest - 1)
-        seen = None if observed is None else observed[place].reshape(-1, self.emission.parts.entries)
-        elements = x[place].reshape(-1, self.emission.parts.entries)
-        return Evidence(self.emission.inward(elements), seen, packing, last)
+        seen = None if observed is None else self._flat(packing.pack(observed[part]))
+        return Evidence(self.emission.inward(self._flat(packing.pack(x[part]))), seen, packing, last)
+
+    def _flat(self, elements: Tensor) -> Tensor:
+        return elements.reshape(-1, self.emission.parts.entries)
 
     def groups(self, lengths: Tensor) -> list[Tensor]:
         """Consecutive sequences that are treated together: as many as fit into memory, or as there are threads for."""
@@ -102,7 +104,7 @@ class BaumWelch(Samples, Completes, Marginalises, ClosedForm):
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Take location and scale of real elements from the data."""
-        self.emission.measure(subset[self.sequences.present(subset)].reshape(-1, self.emission.parts.entries))
+        self.emission.measure(self._flat(subset[self.sequences.present(subset)]))
 
     def initialise(self, subset: Batch, generator: Generator) -> None:
         """Cluster the elements, or share out symbols at random, and count the transitions between the parts."""

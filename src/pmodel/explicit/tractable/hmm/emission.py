@@ -24,6 +24,8 @@ __all__ = ["LOST", "Emission", "add", "blocks"]
 
 LOST = 1e-3
 """A state or component with fewer data than this has lost its data."""
+BLOCK = 4096
+"""Symbols whose indicators are held at a time."""
 LEAST = -700.0
 """e to this is still a normal number, which computes at full speed; below it is zero."""
 
@@ -106,7 +108,7 @@ class Emission(nn.Module):
 
     def _looked_up(self, symbols: Tensor) -> tuple[Tensor, Tensor]:
         b, peak = _scaled(self._table().log())
-        return b[symbols], peak[symbols]
+        return b.index_select(0, symbols), peak.index_select(0, symbols)
 
     def _table(self) -> Tensor:
         """The probabilities of the symbols, ``(K, L)``."""
@@ -126,7 +128,7 @@ class Emission(nn.Module):
 
     def _log_whole(self, x: Tensor) -> Tensor:
         if self.single:
-            return self._table().log().T[x[:, 0]]
+            return self._table().log().T.index_select(0, x[:, 0])
         kernel = self.parts.kernel()
         parts = [self._over_states(self._joint(kernel, kernel.features(x[rows]))).T for rows in blocks(len(x), kernel)]
         return torch.cat(parts) if parts else torch.zeros(0, self.states, dtype=torch.float64, device=x.device)
@@ -234,7 +236,13 @@ def _scaled(joint: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _counted(symbols: Tensor, gamma: Tensor, levels: int) -> Sums:
-    """The posteriors added up by symbol."""
-    sizes = torch.bincount(symbols, minlength=levels)
-    table = F.embedding_bag(symbols.argsort(stable=True), gamma, sizes.cumsum(0) - sizes, mode="sum").T
-    return {"count": gamma.sum(0), "table": table[:, None].contiguous()}
+    """The posteriors added up by symbol: by products with indicators where these are few, else by summing sorted rows."""
+    if levels > CategoricalComponents.FEW:
+        sizes = torch.bincount(symbols, minlength=levels)
+        table = F.embedding_bag(symbols.argsort(stable=True), gamma, sizes.cumsum(0) - sizes, mode="sum")
+    else:
+        table = gamma.new_zeros(levels, gamma.shape[1])
+        for first in range(0, len(symbols), BLOCK):
+            part, shares = symbols[first : first + BLOCK], gamma[first : first + BLOCK]
+            table.addmm_(gamma.new_zeros(len(part), levels).scatter_(1, part[:, None], 1.0).T, shares)
+    return {"count": gamma.sum(0), "table": table.T[:, None].contiguous()}

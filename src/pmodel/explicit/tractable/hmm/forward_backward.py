@@ -62,7 +62,7 @@ class Filtered:
     Args:
         log_prob: Log-likelihoods of the sequences relative to the likelihoods' scale, ``(N,)``; -inf where lost.
         alpha: p(z_t | x_1 … x_t) up to a factor, ``(P, K)``.
-        scale: The factors c_t, ``(P,)``.
+        scale: The factors c_t, ``(P, 1)``.
         lost: Sequences that left the range of the numbers, ``(N,)``.
     """
 
@@ -99,21 +99,20 @@ def filtered(chain: Chain, likelihood: Tensor, packing: Packing, into: Tensor | 
         packing: Where the sequences are.
         into: The probabilities of each sequence's first state, ``(N, K)``; by default those of the chain.
     """
-    alpha, scale = torch.empty_like(likelihood), torch.ones_like(likelihood[:, 0])
-    before = torch.empty(0)
-    steps = zip(*map(packing.steps, (likelihood, alpha, scale)), _normalised(packing.sizes), strict=True)
-    for t, (b, now, c, normalise) in enumerate(steps):
+    alpha, scale = torch.empty_like(likelihood), torch.ones_like(likelihood[:, :1])
+    before, starts = torch.empty(0), packing.starts
+    steps = zip(packing.steps(likelihood), packing.steps(alpha), _normalised(packing.sizes), strict=True)
+    for t, (b, now, normalise) in enumerate(steps):
         if t == 0:
             torch.mul(b, chain.initial if into is None else into[packing.order[: b.shape[0]]], out=now)
         else:
             before = before if before.shape[0] == now.shape[0] else before[: now.shape[0]]
             torch.mm(before, chain.transition, out=now).mul_(b)
         if normalise:
-            torch.sum(now, 1, out=c)
-            now.div_(c[:, None])
+            now.div_(torch.sum(now, 1, keepdim=True, out=scale[starts[t] : starts[t + 1]]))
         before = now
-    log_prob = packing.summed(scale.log())
-    lost = packing.summed((scale > LEAST).logical_not_().double()) > 0
+    log_prob = packing.summed(scale.log()[:, 0])
+    lost = packing.summed((scale > LEAST).logical_not_()[:, 0].double()) > 0
     return Filtered(log_prob.masked_fill(lost, -torch.inf), alpha, scale, lost)
 
 
@@ -146,16 +145,16 @@ def backward(
     beta = torch.ones(width, likelihood.shape[1], dtype=gamma.dtype, device=gamma.device)
     if onward is not None:
         beta = onward[packing.order[:width]]
-    parts = (*map(packing.steps, (forward.alpha, likelihood, gamma, forward.scale)), _normalised(packing.sizes))
+    parts = (*map(packing.steps, (forward.alpha, likelihood, gamma)), _normalised(packing.sizes), packing.starts[:-1])
     after = likelihood[:0]
-    for a, b, g, c, normalised in zip(*(reversed(part) for part in parts), strict=True):
+    for a, b, g, normalised, start in zip(*(reversed(part) for part in parts), strict=True):
         # rows that t + 1 does not have still hold what comes after the last element
         now = beta if b.shape[0] == width else beta[: b.shape[0]]
         torch.mm(after, back, out=now if after.shape[0] == now.shape[0] else beta[: after.shape[0]])
         torch.mul(a, now, out=g)
         b.mul_(now)
         if normalised:
-            b.div_(c[:, None])
+            b.div_(forward.scale[start : start + b.shape[0]])
         after = b
     return gamma
 

@@ -61,8 +61,15 @@ class Packing:
             row += size
         return spans
 
+    @property
+    def alike(self) -> bool:
+        """Whether all sequences have the same length: then they keep their order."""
+        return bool(self.sizes) and self.sizes[0] == self.sizes[-1] == len(self.order)
+
     def pack(self, x: Tensor) -> Tensor:
         """The elements of ``x`` ``(N, longest, …)`` as rows ``(P, …)``."""
+        if self.alike:
+            return x[:, : len(self.sizes)].transpose(0, 1).flatten(0, 1)
         return x[self.sequence, self.time]
 
     def steps(self, rows: Tensor) -> tuple[Tensor, ...]:
