@@ -100,7 +100,7 @@ def filtered(chain: Chain, likelihood: Tensor, packing: Packing, into: Tensor | 
         into: The probabilities of each sequence's first state, ``(N, K)``; by default those of the chain.
     """
     alpha, scale = torch.empty_like(likelihood), torch.ones_like(likelihood[:, :1])
-    before, starts = torch.empty(0), packing.starts
+    before, starts = likelihood[:0], packing.starts
     steps = zip(packing.steps(likelihood), packing.steps(alpha), _normalised(packing.sizes), strict=True)
     for t, (b, now, normalise) in enumerate(steps):
         if t == 0:

@@ -78,7 +78,7 @@ def _backwards(packing: Packing, step: Callable[[int, Tensor | None], Tensor]) -
     found: list[Tensor] = []
     for t in range(len(packing.sizes) - 1, -1, -1):
         found.append(step(t, found[-1] if found else None))
-    return torch.cat(found[::-1]) if found else torch.zeros(0, dtype=torch.int64)
+    return torch.cat(found[::-1]) if found else packing.order[:0]
 
 
 def walks(chain: Chain, n: int, times: int, generator: Generator) -> Tensor:
