@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+import pmodel
 from pmodel.domain import Discrete, Real, Sequences
 from pmodel.errors import BadInput, PmodelError, RangeError
 from pmodel.explicit.tractable.autoregressive import completing
@@ -366,3 +367,23 @@ def test_length_of_a_sequence_is_known_when_it_is_completed():
     assert torch.equal(drawn_ones[:, 4:], x[:, 4:].repeat(500, 1))
     p = model.log_prob(list(every)).softmax(0)
     assert misfit(drawn_ones[:, :2], *pooled(states[:, :2], p), 5) < 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["text-ko", "text-en"])
+def test_needs_fewer_bits_than_five_grams(name):
+    data = pmodel.load_data(name)
+    counted = pmodel.fit("ngram", data, order=5).log_prob(data.test.x)
+    gain = pmodel.fit("transformer", data, size="small", steps=600).log_prob(data.test.x) - counted
+    assert float(gain.mean()) > 5 * float(gain.std() / len(gain) ** 0.5)
+
+
+@pytest.mark.slow
+def test_learns_binary_digits():
+    """A thousand small steps: 87 nats when this was written."""
+    try:
+        data = pmodel.load_data("mnist-binary")
+    except PmodelError:
+        pytest.skip("needs MNIST")
+    model = pmodel.fit("transformer", data, steps=1000)
+    assert -float(model.log_prob(data.test.x[:2000]).mean()) < 90

@@ -123,7 +123,8 @@ class Transformer(Samples, CompletesInOrder, GradientTrained):
 
     def recipe(self) -> Recipe:
         """Muon on small batches: in a few minutes, the number of steps is what is short."""
-        return Recipe(batch=16, optimiser="muon", rate=4e-3, betas=(0.9, 0.99))
+        batch = 8 if isinstance(self.domain, Sequences) else 16
+        return Recipe(batch=batch, optimiser="muon", rate=4e-3, betas=(0.9, 0.99))
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Start near the best distribution that is the same for every token."""
