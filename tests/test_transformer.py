@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import pmodel
+from pmodel.data import datasets
 from pmodel.domain import Discrete, Real, Sequences
 from pmodel.errors import BadInput, PmodelError, RangeError
 from pmodel.explicit.tractable.autoregressive import completing
@@ -15,6 +16,10 @@ from pmodel.explicit.tractable.autoregressive.transformer import Transformer
 from pmodel.explicit.tractable.autoregressive.transformer_stack import Cache, Stack
 from pmodel.explicit.tractable.autoregressive.transformer_tokens import Patches
 from pmodel.testing.measure import Masses, Nodes, chi_square
+
+HERE = {row.name: row for row in datasets()}
+
+needs_mnist = pytest.mark.skipif(not HERE["mnist"].offline, reason="no mnist on this machine")
 
 LABELS = 3
 STRING = Sequences(Discrete((), 3), 4, ends=True)
@@ -379,11 +384,9 @@ def test_needs_fewer_bits_than_five_grams(name):
 
 
 @pytest.mark.slow
+@needs_mnist
 def test_learns_binary_digits():
     """A thousand small steps: 87 nats when this was written."""
-    try:
-        data = pmodel.load_data("mnist-binary")
-    except PmodelError:
-        pytest.skip("needs MNIST")
+    data = pmodel.load_data("mnist-binary")
     model = pmodel.fit("transformer", data, steps=1000)
     assert -float(model.log_prob(data.test.x[:2000]).mean()) < 90
