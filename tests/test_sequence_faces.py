@@ -16,7 +16,7 @@ from pmodel.cli import main
 from pmodel.data import from_sequences, from_text
 from pmodel.data.chains import draw_chains, log_prob_of_chains
 from pmodel.domain import Discrete, Real, Sequences
-from pmodel.metrics.summaries import Summaries
+from pmodel.metrics.summaries import PROJECTIONS, Summaries
 from pmodel.randomness import generator
 from pmodel.report.figures import Gallery
 
@@ -160,7 +160,7 @@ def test_summaries_are_what_they_say():
     assert raw[:, 0].tolist() == [4, 2, 1]
     shares = dict(zip(Summaries(domain, x).symbols.tolist(), raw[0, 1:4].tolist(), strict=True))
     assert shares == {0: 0.5, 1: 0.5, 2: 0.0}
-    pairs = dict(zip(Summaries(domain, x).pairs.tolist(), raw[0, 4:].tolist(), strict=True))
+    pairs = dict(zip(Summaries(domain, x).pairs.tolist(), raw[0, 4:-PROJECTIONS].tolist(), strict=True))
     assert pairs == pytest.approx({0 * 4 + 1: 2 / 3, 1 * 4 + 0: 1 / 3, 2 * 4 + 2: 0.0})
 
 
@@ -182,3 +182,10 @@ def test_missing_values_are_summarised_as_the_mean():
     domain = Sequences(Real((1,)), 3, missing=True)
     x = domain.check([[[1.0], [float("nan")], [3.0]], [[2.0], [2.0]]])
     assert Summaries(domain, x)(x).isfinite().all()
+
+
+def test_only_equal_texts_have_equal_features():
+    domain = Sequences(Discrete((), 2), 6)
+    x = domain.check([[int(bit) for bit in f"{k:06b}"] for k in range(64)])
+    features = Summaries(domain, x)(x)
+    assert torch.cdist(features, features).fill_diagonal_(1.0).min() > 1e-3

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from ..domain import Discrete, Sequences
+from ..randomness import generator
 from .features import CHUNK, Extractor
 
 __all__ = ["Summaries"]
 
 COMMON = 24
 """Symbols, and pairs of neighbours, that are counted: the most frequent ones in training."""
+PROJECTIONS = 4
+"""Random projections of symbols."""
 FEATURES = 8
 """Real features of an element that are summarised, at most: the first ones."""
 
@@ -22,7 +25,8 @@ FEATURES = 8
 class Summaries(Extractor):
     """Sequences by their summaries, each with mean 0 and variance 1 on the training data.
 
-    Of symbols: the length, the shares of the most frequent ones, and of the most frequent pairs of neighbours. Of real
+    Of symbols: the length, the shares of the most frequent ones, and of the most frequent pairs of neighbours; and a few random
+    projections of which symbol stands where, so that only equal sequences have equal features. Of real
     elements: the length and, for each feature, the mean, the standard deviation, and the mean product of neighbours around the
     mean; missing values count as the mean.
 
@@ -35,6 +39,8 @@ class Summaries(Extractor):
         super().__init__(domain)
         self.sequences = domain
         self.symbols = self.pairs = torch.zeros(0, dtype=torch.int64)
+        noise = generator(0, "summaries")
+        self.places = torch.randn(PROJECTIONS, domain.longest, self._values, generator=noise, dtype=torch.float64)
         if isinstance(domain.element, Discrete):
             symbols, pairs = self._symbols(train), self._pairs(train)
             self.symbols, self.pairs = (_frequent(codes[codes >= 0]) for codes in (symbols, pairs))
@@ -57,8 +63,19 @@ class Summaries(Extractor):
                 _shares(codes, which)
                 for codes, which in ((self._symbols(x), self.symbols), (self._pairs(x), self.pairs))
             ]
-            return torch.cat([lengths, *shares], 1)
+            return torch.cat([lengths, *shares, self._projections(x)], 1)
         return torch.cat([lengths, *self._moments(x)], 1)
+
+    @property
+    def _values(self) -> int:
+        """The values of a symbol, the end among them; none of real elements."""
+        return int(self.sequences.end) + 1 if isinstance(self.sequences.element, Discrete) else 0
+
+    def _projections(self, x: Tensor) -> Tensor:
+        first = (x.flatten(2)[:, :, 0] if x.ndim > 2 else x).long()
+        where = torch.arange(x.shape[1])
+        found: Tensor = torch.stack([table[where, first].sum(1) for table in self.places], 1) / x.shape[1] ** 0.5
+        return found
 
     def _symbols(self, x: Tensor) -> Tensor:
         """The first entry of each element, -1 after the end."""

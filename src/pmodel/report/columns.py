@@ -107,7 +107,8 @@ def overview(found: Sequence[Column]) -> list[Column]:
     keys = {column.key for column in found}
     distance = leading(found)
     beside = [key for key in BESIDE if key in keys][:2]
-    short = {"likelihood", *BITS, *([distance.key] if distance else []), *beside, *SHORT_COSTS}
+    bits = next((key for key in reversed(BITS) if key in keys), "likelihood")
+    short = {"likelihood", bits, *([distance.key] if distance else []), *beside, *SHORT_COSTS}
     return [column for column in found if column.key in short]
 
 
