@@ -2,8 +2,9 @@
 
 import torch
 
-import pmodel
+from pmodel.catalogue import find
 from pmodel.domain import Discrete, Real
+from pmodel.randomness import forked
 
 LABELS = 3
 
@@ -14,8 +15,9 @@ def noise(seed=0):
 
 def random_model(name, domain, *, labelled=False, scale=1.0, dtype=torch.float64, **options):
     """A model whose weights are all random, and large enough for effects to be seen from afar."""
-    cls = pmodel.catalogue.find(name).load()
-    model = cls(domain, Discrete((), LABELS) if labelled else None, **{**cls.sizes["tiny"], **options})
+    cls = find(name).load()
+    with forked(3, "init"):
+        model = cls(domain, Discrete((), LABELS) if labelled else None, **{**cls.sizes["tiny"], **options})
     model = model.to(dtype).eval()
     with torch.no_grad():
         for weight in model.parameters():

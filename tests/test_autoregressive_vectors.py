@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-import pmodel
 from autoregressive import LABELS, every_datum, naive_sample, noise, numbers_of, random_data, random_model
+from pmodel.catalogue import find
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, RangeError
 from pmodel.explicit.tractable.autoregressive.conditionals import Gaussians, Levels, Logistics, conditional
@@ -173,13 +173,13 @@ def test_training_starts_near_the_entries_own_distributions(domain):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_single_level_is_refused(name):
     with pytest.raises(BadInput, match="at least two levels"):
-        pmodel.catalogue.find(name).load()(Discrete((3,), 1))
+        find(name).load()(Discrete((3,), 1))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_too_many_weights_are_refused_with_their_number(name):
     with pytest.raises(BadInput, match=r"would have [\d,]{9,} weights"):
-        pmodel.catalogue.find(name).load()(Discrete((3, 256, 256), 256))
+        find(name).load()(Discrete((3, 256, 256), 256))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_too_many_weights_are_refused_with_their_number(name):
 )
 def test_bad_options_are_refused(name, options, sentence):
     with pytest.raises(RangeError, match=sentence):
-        pmodel.catalogue.find(name).load()(BITS, **options)
+        find(name).load()(BITS, **options)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-import pmodel
 from autoregressive import noise, random_data, random_model
 from pmodel.domain import Discrete
 from pmodel.explicit.tractable.autoregressive.fvbn import FVBN
+from pmodel.learning import Batch
 
 
 def test_bits_are_logistic_regressions():
@@ -32,7 +32,7 @@ def test_a_trained_regression_is_that_of_scikit_learn():
 
     def closure():
         optimiser.zero_grad()
-        loss = model._loss(pmodel.learning.Batch(x), noise()).total
+        loss = model._loss(Batch(x), noise()).total
         loss.backward()
         return loss
 
