@@ -62,7 +62,7 @@ class FVBN(AutoregressiveVector):
 
     def recipe(self) -> Recipe:
         """AdamW. Binary data whose grey intensities are known are drawn anew for every batch: see ``Recipe.binarise``."""
-        return Recipe(batch=128, rate=3e-3, ema=0.999, binarise=True)
+        return Recipe(batch=128, rate=1e-2, ema=0.999, binarise=True)
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Start at the entries' own frequencies, given the label."""
