@@ -144,6 +144,9 @@ def raced(case: Case, rounds: int) -> dict[str, Any]:
         "nats_per_datum": nats,
         "difference_nats": abs(nats["pmodel"] - nats["scikit-learn"]),
         "largest_difference_of_a_mean": float(np.abs(model.means.numpy() - rival.means_).max()),
+        "machine": machine(),
+        "load_average_at_end": os.getloadavg()[0],
+        "versions": {"torch": torch.__version__, "scikit-learn": sklearn.__version__, "numpy": np.__version__},
     }
 
 
@@ -152,17 +155,16 @@ def main() -> None:
     parser.add_argument("--data", type=int, default=10**6)
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--case", choices=("both", "clusters", "zeros"), default="both")
     args = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
-    for small in (clusters(50_000, 2), zeros(1)):
-        ours(small)  # warm up
-    result = {
-        **raced(clusters(args.data, args.iterations), args.rounds),
-        "zeros": raced(zeros(args.iterations // 2), args.rounds),
-        "machine": machine(),
-        "load_average_at_end": os.getloadavg()[0],
-        "versions": {"torch": torch.__version__, "scikit-learn": sklearn.__version__, "numpy": np.__version__},
-    }
+    result: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    if args.case != "zeros":
+        ours(clusters(50_000, 2))  # warm up
+        result |= raced(clusters(args.data, args.iterations), args.rounds)
+    if args.case != "clusters":
+        ours(zeros(1))
+        result["zeros"] = raced(zeros(args.iterations // 2), args.rounds)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     for name, row in (("clusters", result), ("zeros", result["zeros"])):
