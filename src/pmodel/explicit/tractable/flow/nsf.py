@@ -59,6 +59,7 @@ class NSF(Flow):
         BadInput: if there is no such coupling.
     """
 
+    chunk = 2**16
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"layers": 2, "width": 16, "bins": 4, "blocks": 0, "quantiles": 4},
         "small": {"layers": 2, "width": 64},
@@ -109,8 +110,8 @@ class NSF(Flow):
         return cls(domain, given, **cls.sizes["tiny"])
 
     def recipe(self) -> Recipe:
-        """Adam at a high rate, with a moving average."""
-        return Recipe(batch=512, rate=5e-3, clip=50.0, ema=0.998)
+        """Adam at a high rate, with a moving average; small batches of data with many entries, each with many bins."""
+        return Recipe(batch=512 if self.domain.entries <= 64 else 64, rate=5e-3, clip=50.0, ema=0.998)
 
 
 def _mixed(maps: list[Transform], entries: int) -> Iterator[Transform]:
