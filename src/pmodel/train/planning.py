@@ -141,6 +141,8 @@ def plan(
     began = time.perf_counter()
     as_generator(seed)  # refuses what is no seed
     recipe = recipe_with(model, settings or {})
+    if data.train.intensities is None and "binarise" not in (settings or {}):
+        recipe = dataclasses.replace(recipe, binarise=False)  # a model's own recipe asks for it only where it can be
     _require_changes(recipe, data)
     if steps is not None and budget is not None:
         raise BadInput("A run has a number of steps or a budget, not both.", got=f"steps={steps}, budget={budget}")
