@@ -29,12 +29,14 @@ from .start import start
 
 __all__ = ["BaumWelch"]
 
-HELD = 2**23
-"""Numbers of the size of the posteriors that are held at a time: 64 MB, a few times over."""
+HELD = 2**22
+"""Numbers of the size of the posteriors that a thread holds at a time: 32 MB, a few times over."""
 WORTHWHILE = 2**11
 """Such numbers that a thread should have to do in one step: fewer take less time than handing over the interpreter."""
 STARTED = 2**16
 """Elements that the start is estimated from."""
+MEASURED = 2**24
+"""Entries that location and scale are estimated from."""
 TINY = 1e-300
 
 
@@ -104,7 +106,8 @@ class BaumWelch(Samples, Completes, Marginalises, ClosedForm):
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Take location and scale of real elements from the data."""
-        self.emission.measure(self._flat(subset[self.sequences.present(subset)]))
+        few = subset[: max(1, MEASURED // self.domain.entries)]  # the subset is in random order
+        self.emission.measure(self._flat(few[self.sequences.present(few)]))
 
     def initialise(self, subset: Batch, generator: Generator) -> None:
         """Cluster the elements, or share out symbols at random, and count the transitions between the parts."""
