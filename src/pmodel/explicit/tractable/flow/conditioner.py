@@ -59,7 +59,8 @@ class Convolutional(nn.Module):
     """Residual blocks between two 3×3 convolutions, for pictures ``(N, inputs, H, W)``.
 
     Rectifiers, in place where nobody needs what was there: at full resolution and with few channels, what is computed entry
-    by entry costs as much as the convolutions. Gated blocks take 1.9 times as long and learn no more in a step.
+    by entry costs as much as the convolutions. Gated blocks take 1.9 times as long and learn no more in a step (Glow on
+    MNIST, 80 steps of 64: 1.528 bits/dim with gates, 1.520 without).
 
     Every position has a bias of its own, because where something is in a picture matters and convolutions do not know it.
 
