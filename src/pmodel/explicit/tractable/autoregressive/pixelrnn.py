@@ -80,5 +80,5 @@ class PixelRNN(RasterModel):
         return cls(domain, given, **cls.sizes["tiny"])
 
     def recipe(self) -> Recipe:
-        """AdamW on small batches: in a few minutes, the number of steps is what is short."""
-        return Recipe(batch=16, rate=4e-3, ema=0.999, clip=1.0)
+        """Muon on small batches: after as many steps it is ahead of AdamW, and in a few minutes steps are what is short."""
+        return Recipe(batch=16, optimiser="muon", rate=1e-2, ema=0.999, clip=1.0)
