@@ -97,6 +97,7 @@ def silent(folder):
 FITS = {
     "categories": ("mixture", {"data": "digits", "components": 5, "steps": 8}),
     "covariances": ("mixture", {"data": "moons", "components": 6, "steps": 8}),
+    "chains": ("hmm", {"data": "hmm-three", "states": 3, "steps": 6}),
     "one phase": ("vae", {"data": "digits", "size": "tiny", "steps": 20, "settings": {"batch": 64, "ema": 0.0}}),
     "two phases": ("dcgan", {"data": "digits", "size": "tiny", "steps": 20, "settings": {"batch": 64, "ema": 0.0}}),
 }

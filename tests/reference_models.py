@@ -1,4 +1,4 @@
-"""Five small models whose mathematics fits on a line each: the suite's own ground, and what the planted bugs are planted in."""
+"""Small models whose mathematics fits on a line each: the suite's own ground, and what the planted bugs are planted in."""
 
 import itertools
 import math
@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from pmodel.capability import Bound, Completes, Density, Latent, Marginalises, Samples
 from pmodel.distribution import Normal
-from pmodel.domain import Discrete, Real
-from pmodel.learning import ClosedForm, GradientTrained, Loss, Phase, Recipe
+from pmodel.domain import Discrete, Real, Sequences
+from pmodel.learning import Batch, ClosedForm, GradientTrained, Loss, Phase, Recipe
+from pmodel.model import Model
 
 
 def one_hot_label(given, labels):
@@ -357,3 +358,107 @@ class Pair(Samples, GradientTrained):
 
     def fool(self, batch, generator):
         return Loss(F.softplus(-self.judged(self.made(batch.given, len(batch.x), generator), batch.given)).mean())
+
+
+class Walk(Samples, Completes, Marginalises, ClosedForm):
+    """P(x | y) = prod_t P(x_t | x_{t-1}, y), with the end among the symbols where sequences end; parts by listing them all."""
+
+    natives = (Sequences,)
+    conditional = True
+
+    def __init__(self, domain, given=None, *, smoothing=0.5):
+        super().__init__(domain, given)
+        self.smoothing = smoothing
+        self.start = self.end = domain.end
+        tables, self.symbols = max(1, len(self.given_frequencies)), domain.end + domain.ends
+        self.register_buffer("p", torch.full((tables, domain.end + 1, self.symbols), 1 / self.symbols).double())
+        everything = torch.cartesian_prod(*[torch.arange(domain.end + 1)] * domain.longest)
+        there = everything != domain.end
+        whole = (there[:, 1:] <= there[:, :-1]).all(1) & (there[:, 0] | domain.ends)
+        self.register_buffer("states", everything[whole])
+
+    @classmethod
+    def tiny(cls, domain, given=None):
+        return cls(domain, given, smoothing=0.25)
+
+    @classmethod
+    def refuses(cls, domain):
+        if isinstance(domain, Sequences) and isinstance(domain.element, Discrete) and domain.end**domain.longest < 256:
+            return None
+        return "it lists few short sequences of symbols"
+
+    def initialise(self, subset, generator):
+        pass
+
+    def steps_of(self, x, given):
+        """Table, state before, symbol and whether it is scored, for each position."""
+        before = F.pad(x[:, :-1], (1, 0), value=self.start)
+        scored = F.pad(x[:, :-1] != self.end, (1, 0), value=True) if self.domain.ends else x != self.end
+        rows = torch.zeros(len(x), dtype=torch.int64, device=x.device) if given is None else given
+        return rows.unsqueeze(1).expand(x.shape), before, x.clamp(max=self.symbols - 1), scored
+
+    def statistics(self, batch, generator):
+        rows, before, symbol, scored = self.steps_of(batch.x, batch.given)
+        counts = torch.zeros_like(self.p).index_put_((rows, before, symbol), scored.double(), accumulate=True)
+        return {"counts": counts, "n": torch.tensor(len(batch.x)).double()}
+
+    def maximise(self, statistics):
+        counts = statistics["counts"] + self.smoothing
+        self.p.copy_(counts / counts.sum(2, keepdim=True))
+
+    def _log_prob(self, x, given):
+        rows, before, symbol, scored = self.steps_of(x, given)
+        return torch.where(scored, self.p[rows, before, symbol].log(), 0).sum(1)
+
+    def _possible(self, x, observed, given):
+        """The probability of every sequence that agrees with what is observed of each datum, (N, S)."""
+        agrees = ((x.unsqueeze(1) == self.states) | ~observed.unsqueeze(1)).all(2)
+        if not self.domain.ends:  # the length is known, also where nothing is left that ends
+            agrees = agrees & (self.domain.lengths(x).unsqueeze(1) == self.domain.lengths(self.states))
+        labels = torch.arange(len(self.p), device=x.device).repeat_interleave(len(self.states))
+        p = self._log_prob(self.states.repeat(len(self.p), 1), labels).exp().view(len(self.p), -1)
+        return agrees * p[torch.zeros(len(x), dtype=torch.int64, device=x.device) if given is None else given]
+
+    def _log_marginal(self, x, observed, given):
+        return self._possible(x, observed, given).sum(1).clamp(max=1).log()
+
+    def _complete(self, x, observed, given, generator):
+        if len(x) == 0:
+            return x
+        return self.states[torch.multinomial(self._possible(x, observed, given), 1, generator=generator).squeeze(1)]
+
+    def _sample(self, n, given, generator):
+        x = torch.full((n, self.domain.longest), self.end, device=self.device)
+        rows = torch.zeros(n, dtype=torch.int64, device=self.device) if given is None else given
+        before, alive = torch.full_like(rows, self.start), torch.ones_like(rows, dtype=torch.bool)
+        for t in range(self.domain.longest) if n else ():
+            x[:, t] = torch.multinomial(self.p[rows, before], 1, generator=generator).squeeze(1)
+            x[~alive, t] = self.end
+            before, alive = x[:, t], alive & (x[:, t] != self.end)
+        return x
+
+
+class Track(Bell):
+    """Bell for every element of a sequence alike; what comes after the end is no part of it."""
+
+    natives = (Sequences,)
+
+    def __init__(self, domain, given=None, *, floor=1e-3):
+        Model.__init__(self, domain, given)
+        self.floor = floor
+        self.register_buffer("mu", torch.zeros(domain.element.shape, dtype=torch.float64))
+        self.register_buffer("std", torch.ones(domain.element.shape, dtype=torch.float64))
+
+    @classmethod
+    def refuses(cls, domain):
+        return None if isinstance(domain, Sequences) and isinstance(domain.element, Real) else "it takes real sequences"
+
+    def statistics(self, batch, generator):
+        rows = self.domain.present(batch.x)
+        observed = None if batch.observed is None else batch.observed[rows]
+        sums = super().statistics(Batch(batch.x[rows], None, observed), generator)
+        return sums | {"n": torch.tensor(len(batch.x)).double()}
+
+    def _log_marginal(self, x, observed, given):
+        there = x != self.domain.end
+        return super()._log_marginal(torch.where(there, x, 0), observed & there, given)

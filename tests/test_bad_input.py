@@ -26,6 +26,7 @@ from pmodel.data import from_arrays
 from pmodel.domain import Column, Discrete, Real, Table, domain_from_json
 from pmodel.errors import (
     BadInput,
+    Diverged,
     DtypeError,
     NotSupported,
     PmodelError,
@@ -34,7 +35,10 @@ from pmodel.errors import (
     ShapeError,
     UnknownName,
 )
+from pmodel.explicit.tractable.gaussian_components import _factorised
+from pmodel.learning import Batch
 from pmodel.storage import save
+from pmodel.tasks import posterior
 
 
 @pytest.fixture(scope="module")
@@ -637,7 +641,110 @@ WORDS = (
     cli("setting of one in compare", "compare mixture --data heights --set components=3 --out c", 2, "components=3"),
 )
 
-ROWS = (*DOMAINS, *VERBS, *FITS, *DATA, *HOSTILE, *WORDS)
+PLANE_DATA = np.random.default_rng(0).normal(size=(200, 2))
+
+EXPLICIT = (
+    api(
+        "joint histogram of pictures",
+        lambda: pmodel.make("histogram", Discrete((1, 28, 28), 256), joint=True),
+        BadInput,
+        "The table would have 256^784 = 10^1888 cells: at most 134217728 fit into memory.",
+        "784 entries of 256 values, joint",
+        "use joint=false, or fewer bins",
+    ),
+    api(
+        "joint histogram of many reals",
+        lambda: pmodel.fit("histogram", from_arrays(np.zeros((120, 784)) + np.arange(120)[:, None] / 7), joint=True),
+        BadInput,
+        "The table would have 32^784 = 10^1180 cells: at most 134217728 fit into memory.",
+    ),
+    api(
+        "histogram with too many bins one by one",
+        lambda: pmodel.make("histogram", Real((3000,)), bins=2**20, joint=False),
+        BadInput,
+        "The table would have 3145728000 cells: at most 134217728 fit into memory.",
+    ),
+    api(
+        "covariances beyond memory",
+        lambda: pmodel.make("mixture", Real((3, 64, 64)), covariance="full", components=20),
+        BadInput,
+        "The covariances would not fit into memory.",
+        "20 of 12288 × 12288",
+        "use covariance=diagonal, or fewer components",
+    ),
+    api(
+        "covariance unknown",
+        lambda: pmodel.fit("gaussian", from_arrays(PLANE_DATA), covariance="round"),
+        BadInput,
+        "covariance must be one of full, tied, diagonal, spherical, lowrank.",
+        "got:  round",
+    ),
+    api(
+        "no least variance",
+        lambda: pmodel.fit("mixture", from_arrays(PLANE_DATA), floor=0.0),
+        RangeError,
+        "floor must be positive: without it a variance can collapse to nothing.",
+        "got:  0.0",
+    ),
+    api(
+        "covariance that no diagonal mends",
+        lambda: _factorised(torch.full((1, 2, 2), float("nan"), dtype=torch.float64), 1e-6),
+        Diverged,
+        "A covariance is not positive definite, whatever is added to its diagonal.",
+        "use fewer components, more shrinkage, or another covariance",
+    ),
+    api(
+        "category that does not exist",
+        lambda: pmodel.fit("mixture", "dice", components=2).log_prob([[6]]),
+        RangeError,
+        "x must hold whole numbers from 0 to 5.",
+        "got:  6",
+    ),
+    api(
+        "data of unequal shapes",
+        lambda: from_arrays([[1.0, 2.0], [3.0]]),
+        ShapeError,
+        "x is not a rectangular array.",
+    ),
+    api(
+        "other entries than in training",
+        lambda: pmodel.fit("mixture", from_arrays(PLANE_DATA), components=2).log_prob(torch.zeros(4, 3)),
+        ShapeError,
+        "x does not have the shape of this data.",
+        "got:  (4, 3)",
+        "pass a batch of shape (N, 2)",
+    ),
+    api(
+        "start from no data",
+        lambda: pmodel.make("mixture", Real((2,))).initialise(Batch(torch.zeros(0, 2)), torch.Generator()),
+        BadInput,
+        "Expectation maximisation cannot start from no data.",
+        "got:  0",
+    ),
+    api(
+        "box around no data",
+        lambda: pmodel.make("uniform", Real((2,))).initialise(Batch(torch.zeros(0, 2)), torch.Generator()),
+        BadInput,
+        "A range cannot be taken from no data.",
+        "got:  0",
+    ),
+    api(
+        "a prior for another number of labels",
+        lambda: posterior(run("labelled"), torch.zeros(1, 1, 8, 8), prior=[0.5, 0.5]),
+        ShapeError,
+        "A prior has one probability for each label.",
+        "10 labels",
+    ),
+    api(
+        "Bayes without labels",
+        lambda: posterior(run("plane"), [[1.0, 2.0]]),
+        BadInput,
+        "Bayes' theorem needs a model of data given a label.",
+        "fit it conditional=true",
+    ),
+)
+
+ROWS = (*EXPLICIT, *DOMAINS, *VERBS, *FITS, *DATA, *HOSTILE, *WORDS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
@@ -688,3 +795,42 @@ def test_data_without_spread_keep_every_number_finite(name, options, x):
     model = pmodel.fit(name, data, **options)
     assert bool(model.score(data.train.x).values.isfinite().all())
     assert bool(model.sample(5, generator=0).isfinite().all())
+
+
+HARD = {
+    "a constant column": np.column_stack([PLANE_DATA, np.full(200, 7.0)]),
+    "a column twice": PLANE_DATA[:, [0, 1, 1]],
+    "a sum of columns": np.column_stack([PLANE_DATA, PLANE_DATA.sum(1)]),
+    "three distinct data": np.repeat([[0.0, 1.0], [5.0, 5.0], [9.0, -4.0]], 70, 0),
+}
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diagonal", "spherical", "lowrank"])
+@pytest.mark.parametrize("name", HARD)
+def test_components_die_and_covariances_are_singular_without_harm(name, covariance):
+    """Nine components for data that have no use for them: weights stay a distribution, and every number finite."""
+    data = from_arrays(HARD[name])
+    model = pmodel.fit("mixture", data, components=9, covariance=covariance, shrinkage=0.0, rank=2)
+    weights = model.model.weights
+    assert bool((weights > 0).all())
+    assert weights.sum().item() == pytest.approx(1)
+    assert bool(model.log_prob(data.test.x).isfinite().all())
+    assert bool(model.sample(50, generator=0).isfinite().all())
+    seen = torch.tensor([True] + [False] * (data.domain.entries - 1))
+    assert bool(model.complete(data.test.x, seen, generator=0).isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "impossible"),
+    [
+        ("histogram", {}, 1),
+        ("histogram", {"smoothing": 0.5}, 0),
+        ("mixture", {"components": 2, "shrinkage": 0.0}, 1),
+        ("mixture", {"components": 2}, 0),
+    ],
+)
+def test_a_category_that_was_never_seen_is_impossible_or_smoothed(name, options, impossible):
+    data = from_arrays(np.arange(200)[:, None] % 4, levels=5)
+    found = pmodel.fit(name, data, **options).score([[0], [4]])
+    assert (found.impossible, found.n) == (impossible, 2)
+    assert bool(found.values[0].isfinite())

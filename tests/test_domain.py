@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmodel import Column, Discrete, Real, Table
+from pmodel import Column, Discrete, Real, Sequences, Table
 from pmodel.domain import domain_from_json
 from pmodel.errors import BadInput, DtypeError, RangeError, ShapeError
 
@@ -134,7 +134,9 @@ columns = st.one_of(
     st.builds(Column, names, st.just("stepped"), step=st.floats(1e-3, 1e3)),
     st.builds(Column, names, st.just("category"), categories=st.lists(names, min_size=1, max_size=3).map(tuple)),
 )
+elements = st.one_of(st.builds(Discrete, shapes, st.integers(1, 300)), st.builds(Real, shapes))
 domains = st.one_of(
+    st.builds(Sequences, elements, st.integers(1, 9)),
     st.builds(Discrete, shapes, st.integers(1, 300)),
     st.builds(Real, shapes),
     st.builds(Table, st.lists(columns, min_size=1, max_size=4).map(tuple)),

@@ -5,14 +5,15 @@ import math
 import pytest
 import torch
 
-from pmodel.domain import Column, Discrete, Real, Table
+from pmodel.domain import Alphabet, Column, Discrete, Real, Sequences, Table
 from pmodel.errors import BadInput
 from pmodel.likelihood import Likelihood
 from pmodel.metrics import (
     Candidate,
     Measure,
-    bits_per_dim_json,
+    bits_json,
     compare_likelihoods,
+    costs,
     likelihood_json,
     same_measure,
 )
@@ -95,15 +96,50 @@ def test_a_likelihood_says_everything_about_itself():
         "estimator": "16 draws",
         "impossible": 0,
     }
-    bits = bits_per_dim_json(written, 8)
+    bits = bits_json(written, torch.tensor([-1.0, -3.0]), torch.tensor([8, 8]), "bits/dim")
     assert bits["unit"] == "bits/dim"
     assert bits["value"] == pytest.approx(2 / (8 * math.log(2)))
+    assert bits["stderr"] == pytest.approx(1 / (8 * math.log(2)))
+
+
+def test_bits_over_data_of_different_sizes_are_a_ratio_of_sums():
+    values, sizes = torch.tensor([-1.0, -3.0, -2.0]).double(), torch.tensor([2, 5, 5])
+    written = likelihood_json(Likelihood(values, "exact", "exact"), MEASURE)
+    bits = bits_json(written, values, sizes, "bits/character")
+    assert bits["value"] == pytest.approx(6 / (12 * math.log(2)))
+    residuals = -values / math.log(2) - bits["value"] * sizes
+    assert bits["stderr"] == pytest.approx(float(residuals.std()) / math.sqrt(3) / 4)
+    assert bits_json(written, values, torch.zeros(3), "bits/character")["value"] is None
+
+
+def test_the_standard_error_of_bits_is_that_of_many_draws():
+    """Against the spread of the ratio over draws of new data."""
+    noise = torch.Generator().manual_seed(0)
+    sizes = torch.randint(1, 20, (500, 400), generator=noise)
+    values = -2.0 * sizes + torch.randn(500, 400, generator=noise).double() * sizes.double().sqrt()
+    found = []
+    for v, s in zip(values, sizes, strict=True):
+        found.append(bits_json(likelihood_json(Likelihood(v, "exact", "exact"), MEASURE), v, s, "bits/dim"))
+    spread = torch.tensor([bits["value"] for bits in found]).std()
+    assert float(spread) == pytest.approx(sum(bits["stderr"] for bits in found) / 500, rel=0.1)
+
+
+def test_unknown_characters_are_paid_for():
+    alphabet = Alphabet(("\ufffd", "a", "bc"), "word")
+    domain = Sequences(Discrete((), 3), 3, ends=True, alphabet=alphabet)
+    x = domain.check([[1, 2], [0]])
+    values = torch.tensor([-2.0, -1.0]).double()
+    written = likelihood_json(Likelihood(values, "exact", "exact"), MEASURE)
+    found = costs(written, values, x, domain)
+    assert found["bits_per_dim"]["value"] == pytest.approx(3 / 3 / math.log(2))
+    assert found["bits_per_character"]["value"] == pytest.approx((3 / math.log(2) + math.log2(1_112_064)) / 4)
+    assert costs(written, values, x.double(), Sequences(Real((1,)), 3)) == {}
 
 
 def test_impossible_data_make_the_value_null():
     written = likelihood_json(Likelihood(torch.tensor([-1.0, -math.inf]).double(), "exact", "exact"), MEASURE)
     assert (written["value"], written["stderr"], written["impossible"]) == (None, None, 1)
-    assert bits_per_dim_json(written, 8)["value"] is None
+    assert bits_json(written, torch.tensor([-1.0, -math.inf]), torch.tensor([8, 8]), "bits/dim")["value"] is None
     assert likelihood_json(Likelihood(torch.ones(1), "exact", "exact"), MEASURE)["stderr"] is None
 
 

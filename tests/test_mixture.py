@@ -10,7 +10,7 @@ import torch
 from pmodel import make
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, RangeError
-from pmodel.explicit.tractable.gaussian_kernels import MonomialKernel, WhiteningKernel
+from pmodel.explicit.tractable.gaussian_kernels import DiagonalKernel, MonomialKernel, SquaresKernel, WhiteningKernel
 from pmodel.explicit.tractable.mixture import Mixture
 from pmodel.learning import Batch
 
@@ -87,6 +87,17 @@ def test_monomials_agree_with_whitening(tied):
     factors = factors[:1] if tied else factors
     x = clusters(300, 6) - 50
     one, two = MonomialKernel(means, factors, x.mean(0)), WhiteningKernel(means, factors)
+    weights = torch.rand(4, 300, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert torch.allclose(one.log_prob(one.features(x)), two.log_prob(two.features(x)), atol=1e-9)
+    found = one.finish(one.sums(one.features(x), weights))
+    for name, expected in two.finish(two.sums(two.features(x), weights)).items():
+        assert torch.allclose(found[name], expected, rtol=1e-9, atol=1e-9), name
+
+
+def test_squares_agree_with_the_entries_one_by_one():
+    x, (means, factors) = clusters(300, 6) - 50, parameters(6)
+    variances = factors.square().sum(2)
+    one, two = SquaresKernel(means, variances, x.mean(0)), DiagonalKernel(means, variances)
     weights = torch.rand(4, 300, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     assert torch.allclose(one.log_prob(one.features(x)), two.log_prob(two.features(x)), atol=1e-9)
     found = one.finish(one.sums(one.features(x), weights))

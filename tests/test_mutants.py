@@ -20,9 +20,9 @@ from pmodel.testing import ConformanceError, conformance, run_conformance
 from pmodel.train import Started, Stepped, plan, train
 from pmodel.train.ema import EVERY, MovingAverage
 from pmodel.wrappers import Dequantised, Standardised, Wrapper
-from reference_models import Bell, Box, Chain, Counted, Hops, Line, Pair
+from reference_models import Bell, Box, Chain, Counted, Hops, Line, Pair, Track, Walk
 
-REFERENCES = (Counted, Bell, Box, Chain, Line, Hops, Pair)
+REFERENCES = (Counted, Bell, Box, Chain, Line, Hops, Pair, Walk, Track)
 
 
 class VarianceForStd(Bell):
@@ -347,7 +347,63 @@ class ForgetsItsChain(Chain):
         return Loss(super().loss(batch, generator).total * (1 + self.walk))
 
 
+class EndIsFree(Walk):
+    """The end costs nothing, although it is one of the symbols."""
+
+    def steps_of(self, x, given):
+        rows, before, symbol, _ = super().steps_of(x, given)
+        return rows, before, symbol, x != self.end
+
+
+class ScoresTheRest(Walk):
+    """What stands after the end is scored as if it were symbols."""
+
+    def steps_of(self, x, given):
+        rows, before, symbol, scored = super().steps_of(x, given)
+        return rows, before, symbol, torch.ones_like(scored)
+
+
+class EndsWhatIsCut(Walk):
+    """A sequence of the longest length pays for an end that it has not."""
+
+    def _log_prob(self, x, given):
+        rows, _, _, _ = self.steps_of(x, given)
+        end = self.p[rows[:, -1], x[:, -1], -1].log()
+        return super()._log_prob(x, given) + torch.where(x[:, -1] != self.end, end, 0)
+
+
+class LengthsForgotten(Walk):
+    def record_lengths(self, lengths, given=None):
+        pass
+
+
+class LengthsOfAllLabels(Walk):
+    def record_lengths(self, lengths, given=None):
+        super().record_lengths(lengths.repeat(3), torch.arange(3).repeat_interleave(len(lengths)))
+
+
+class SamplesOnlyTheStart(Walk):
+    """Forgets the symbol before."""
+
+    def _sample(self, n, given, generator):
+        other = copy.copy(self)
+        other._buffers = self._buffers | {"p": self.p[:, -1:].expand(self.p.shape)}
+        return Walk._sample(other, n, given, generator)
+
+
+class GapsAreZeros(Track):
+    def _log_marginal(self, x, observed, given):
+        return super()._log_marginal(torch.nan_to_num(x, posinf=torch.inf), torch.ones_like(observed), given)
+
+
 SUBCLASSED = [
+    (EndIsFree, "probability_is_one"),
+    (ScoresTheRest, "every_length_has_probability_one"),
+    (EndsWhatIsCut, "probability_is_one"),
+    (LengthsForgotten, "lengths_are_those_of_training"),
+    (LengthsOfAllLabels, "lengths_are_those_of_training"),
+    (SamplesOnlyTheStart, "samples_follow_the_density"),
+    (GapsAreZeros, "missing_values_are_marginalised"),
     (VarianceForStd, "samples_follow_the_density"),
     (VarianceInDensity, "samples_follow_the_density"),
     (GlobalNoise, "global_randomness_is_untouched"),
@@ -464,7 +520,28 @@ class _without_restoring:
         self.no_grad.__exit__(*exception)
 
 
+def ends_are_not_checked(patch):
+    patch.setattr(pmodel.domain.Sequences, "_check_ends", lambda s, x, name: None)
+
+
+def lengths_say_nothing_of_labels(patch):
+    scores = pmodel.capability.scoring.Scores
+    patch.setattr(scores, "_label_weights", lambda s, x: s.given_frequencies.expand(len(x), -1))
+
+
+def samples_are_not_cut(patch):
+    patch.setattr(pmodel.domain.Sequences, "cut", lambda s, x, lengths: x)
+
+
+def what_follows_the_end_is_unknown(patch):
+    patch.setattr(pmodel.domain.Sequences, "observed", lambda s, x, asked=None: asked)
+
+
 PATCHED = [
+    (ends_are_not_checked, Walk, "bad_input_is_refused"),
+    (lengths_say_nothing_of_labels, Walk, "marginal_is_the_mixture_of_labels"),
+    (what_follows_the_end_is_unknown, Track, "missing_values_are_marginalised"),
+    (samples_are_not_cut, Walk, "lengths_are_those_of_training"),
     (sign_of_ladj, Bell, "probability_is_one"),
     (log_of_levels_forgotten, Bell, "probability_is_one"),
     (noise_above_the_level, Bell, "samples_follow_the_density"),

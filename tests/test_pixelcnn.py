@@ -1,84 +1,39 @@
-"""The gated PixelCNN: what may depend on what, that it is a distribution, that its cache changes nothing, and completion."""
+"""PixelCNN in both forms: what may depend on what, that it is a distribution, that caches change nothing, completion."""
 
 import itertools
 import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 import pmodel
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, RangeError
-from pmodel.explicit.tractable.autoregressive import pixelcnn, writing
-from pmodel.explicit.tractable.autoregressive.cache import Cache
+from pmodel.explicit.tractable.autoregressive import completing
+from pmodel.explicit.tractable.autoregressive.completing import in_order
 from pmodel.explicit.tractable.autoregressive.outputs import LogisticOutput, inverse_cdf, scaled
+from pmodel.explicit.tractable.autoregressive.particles import Weights
 from pmodel.explicit.tractable.autoregressive.pixelcnn import PixelCNN
-from pmodel.explicit.tractable.autoregressive.writing import in_order, write
+from pmodel.explicit.tractable.autoregressive.writing import write
 from pmodel.testing.measure import Masses, Nodes, chi_square
+from raster_models import (
+    LABELS,
+    OUTPUTS,
+    all_conditionals,
+    conditionals,
+    effects,
+    every_picture,
+    features_of,
+    naive,
+    noise,
+    random_data,
+    random_model,
+    seen,
+    sharper,
+)
 
-LABELS = 3
-OUTPUTS = ("categorical", "logistic")
-
-
-def noise(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def random_model(shape, levels=3, *, labelled=False, dtype=torch.float64, **options):
-    """A model whose weights are all random, biases and places too, and large enough for effects to be seen from afar."""
-    options = {"channels": 6, "layers": 4, "kernel": 3, "width": 8, "mixtures": 3, **options}
-    model = PixelCNN(Discrete(shape, levels), Discrete((), LABELS) if labelled else None, **options).to(dtype).eval()
-    generator = noise(7)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            scale = 0.5 if "output" in name else 1.5
-            fan_in = weight[0].numel() if weight.ndim > 1 else 4
-            drawn = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
-            weight.copy_(scale * drawn / math.sqrt(fan_in))
-    return model
-
-
-def sharper(model, by=10):
-    """A model whose entries say much about each other."""
-    with torch.no_grad():
-        for name, weight in model.output.named_parameters():
-            if name.endswith("weight") and ("logits" in name or "heads" in name):
-                weight.mul_(by)
-    return model
-
-
-def random_data(model, n, seed=1):
-    x = torch.randint(0, model.levels, (n, *model.domain.shape), generator=noise(seed))
-    return x, torch.randint(0, LABELS, (n,), generator=noise(seed)) if model.given is not None else None
-
-
-def features_of(model, x, given):
-    return model.stacks(scaled(x, model.levels, model.stacks.place.dtype), given)
-
-
-def conditionals(model, features, x):
-    """log p(x_c = v | features, earlier channels) of every pixel for all levels v: (M, C, L) from features (M, F), x (M, C)."""
-    rows, channels = x.shape
-    u = torch.full((rows, channels, model.output.uniforms), 0.5, dtype=features.dtype)
-
-    def log_p(values, known):
-        forced = (torch.arange(channels) < known).expand(rows, channels)
-        return model.output.draw(features, u, values, forced)[1]
-
-    table = torch.empty(rows, channels, model.levels, dtype=features.dtype)
-    for c, level in itertools.product(range(channels), range(model.levels)):
-        values = x.clone()
-        values[:, c] = level
-        table[:, c, level] = log_p(values, c + 1) - log_p(values, c)
-    return table
-
-
-@torch.no_grad()
-def all_conditionals(model, x, given):
-    """The same for whole pictures in raster order: (N, H · W · C, L)."""
-    features = features_of(model, x, given).flatten(0, 2)
-    return conditionals(model, features, x.permute(0, 2, 3, 1).flatten(0, 2)).reshape(len(x), -1, model.levels)
-
+FORMS = ("gated", "plain")
 
 # What depends on what
 
@@ -87,20 +42,62 @@ def all_conditionals(model, x, given):
 @pytest.mark.parametrize("shape", [(1, 5, 5), (3, 3, 4), (1, 1, 6), (1, 6, 1), (1, 1, 1)])
 @pytest.mark.parametrize("labelled", [False, True])
 def test_features_see_every_earlier_pixel_and_no_other(shape, kernel, labelled):
-    model = random_model(shape, kernel=kernel, layers=5, labelled=labelled)
-    x, given = random_data(model, 1)
-
-    def features(picture):
-        return model.stacks(picture, given)[0].flatten(0, 1)
-
-    jacobian = torch.autograd.functional.jacobian(features, scaled(x, model.levels, torch.float64))
+    effect = effects(random_model(shape, kernel=kernel, layers=5, labelled=labelled))
     pixels = shape[1] * shape[2]
-    effect = jacobian.reshape(pixels, model.stacks.channels, shape[0], pixels).abs().sum(1)
     earlier = torch.ones(pixels, pixels).tril(-1).bool()
-    assert (
-        effect.permute(0, 2, 1)[earlier] > 1e-9
-    ).all()  # every channel of every earlier pixel: there is no blind spot
-    assert (effect.permute(0, 2, 1)[~earlier] == 0).all()
+    assert (effect[:, earlier] > 1e-9).all()  # every channel of every earlier pixel: there is no blind spot
+    assert (effect[:, ~earlier] == 0).all()
+
+
+@pytest.mark.parametrize(("kernel", "layers"), [(3, 1), (3, 3), (5, 2)])
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("shape", [(1, 6, 9), (3, 1, 12), (1, 12, 1), (1, 1, 1)])
+def test_plain_features_see_what_their_windows_pass_on(shape, kernel, layers, labelled):
+    model = random_model(shape, form="plain", kernel=kernel, layers=layers, labelled=labelled)
+    r, effect = kernel // 2, effects(model, 50)
+    window = [(-up, across) for up in range(1, r + 1) for across in range(-r, r + 1)] + [
+        (0, -back) for back in range(r + 1)
+    ]
+    expected = seen(shape[1], shape[2], [window] * layers)
+    assert (effect[:, expected] > 1e-9).all()
+    assert (effect[:, ~expected] == 0).all()
+
+
+def test_the_plain_form_has_a_blind_spot_and_the_gated_one_has_none():
+    """No logit of the last row's first pixel depends on what is up and to the right beyond the windows' slope."""
+    height, width, layers = 5, 12, 10
+    spot = torch.zeros(height, width, dtype=torch.bool)
+    for up in range(1, height):
+        spot[height - 1 - up, up + 3 :] = True  # beyond one pixel for each row, and two more that the opening sees
+    assert int(spot.sum()) == 26
+    for form in FORMS:
+        model = random_model((1, height, width), form=form, layers=layers)
+        x = scaled(random_data(model, 50)[0], model.levels, torch.float64).requires_grad_()
+        logits = model.output._logits(model.output._hidden(model.network(x, None)[:, -1, 0]), 0)
+        gradient = torch.autograd.grad(logits.sum(), x)[0].abs().sum((0, 1))
+        seen_before = torch.ones(height, width, dtype=torch.bool)
+        seen_before[-1] = False
+        if form == "plain":
+            assert (gradient[spot] == 0).all()
+            assert (gradient[seen_before & ~spot] > 0).all()
+        else:
+            assert (gradient[seen_before] > 0).all()
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_a_plain_block_is_the_masked_convolution_of_the_paper(kernel):
+    model = random_model((1, 5, 6), form="plain", kernel=kernel, layers=1)
+    block, r = model.network.layers[0], kernel // 2
+    weight = torch.randn(6, 6, kernel, kernel, generator=noise(5), dtype=torch.float64)
+    with torch.no_grad():
+        block.above.weight.copy_(weight[:, :, :r])
+        block.left.weight.copy_(weight[:, :, r : r + 1, : r + 1])
+        weight[:, :, r, r + 1 :] = weight[:, :, r + 1 :] = 0  # mask B
+        s = torch.randn(2, 12, 5, 6, generator=noise(6), dtype=torch.float64)
+        u = F.conv2d(s.relu(), block.shrink.weight, block.shrink.bias).relu()
+        a = F.conv2d(u, weight, block.above.bias, padding=r).relu()
+        expected = s + F.conv2d(a, block.grow.weight, block.grow.bias)
+        torch.testing.assert_close(block(s, None), expected)
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -125,17 +122,20 @@ def test_conditionals_depend_on_every_earlier_entry_and_no_other(shape, kernel, 
     assert (effect[~earlier] < 1e-13).all()
 
 
-def test_label_shifts_every_conditional():
-    model = random_model((3, 2, 2), labelled=True)
+@pytest.mark.parametrize("form", FORMS)
+def test_label_shifts_every_conditional(form):
+    model = random_model((3, 2, 2), labelled=True, form=form)
     x, _ = random_data(model, 1)
     tables = all_conditionals(model, x.repeat(LABELS, 1, 1, 1), torch.arange(LABELS))
     assert ((tables[1:] - tables[:1]).abs().amax(2) > 1e-6).all()
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("labelled", [False, True])
-def test_gradient_reaches_every_parameter(output, labelled):
-    model = PixelCNN(Discrete((3, 4, 4), 5), Discrete((), LABELS) if labelled else None, output=output, layers=3)
+def test_gradient_reaches_every_parameter(output, form, labelled):
+    given = Discrete((), LABELS) if labelled else None
+    model = PixelCNN(Discrete((3, 4, 4), 5), given, form=form, output=output, layers=3)
     x, given = random_data(model, 8)
     model._loss(pmodel.learning.Batch(x, given), noise()).total.backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())] == []
@@ -144,16 +144,12 @@ def test_gradient_reaches_every_parameter(output, labelled):
 # That it is a distribution
 
 
-def every_picture(shape, levels):
-    states = torch.cartesian_prod(*[torch.arange(levels)] * math.prod(shape))
-    return states.reshape(-1, *shape)
-
-
 @pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("label", [None, 1])
 @pytest.mark.parametrize(("shape", "levels"), [((1, 2, 2), 4), ((3, 1, 1), 6), ((3, 2, 1), 2)])
-def test_probabilities_sum_to_one(shape, levels, output, label):
-    model = random_model(shape, levels, output=output, labelled=label is not None)
+def test_probabilities_sum_to_one(shape, levels, output, form, label):
+    model = random_model(shape, levels, output=output, form=form, labelled=label is not None)
     total = model.log_prob(every_picture(shape, levels), given=label).exp().sum()
     assert float(total) == pytest.approx(1, abs=1e-12)
 
@@ -245,27 +241,15 @@ def test_prepared_output_is_near_the_frequencies_of_the_levels(output):
 # The cache
 
 
-@torch.no_grad()
-def naive(model, n, given, generator):
-    """Ancestral sampling with the whole network evaluated for every pixel."""
-    channels, height, width = model.domain.shape
-    x = torch.zeros(n, *model.domain.shape, dtype=torch.int64)
-    sides = (height, width, n, channels, model.output.uniforms)
-    u = torch.rand(sides, generator=generator, dtype=model.stacks.place.dtype)
-    for i, j in itertools.product(range(height), range(width)):
-        features = features_of(model, x, given)[:, i, j]
-        x[:, :, i, j], _ = model.output.draw(features, u[i, j], x[:, :, i, j], None)
-    return x
-
-
 SHAPES = [(1, 6, 5), (3, 4, 5), (1, 1, 7), (1, 7, 1), (3, 1, 1)]
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_cached_samples_are_the_naive_ones(shape, labelled, output):
-    model = random_model(shape, 7, output=output, labelled=labelled, kernel=5, layers=3)
+def test_cached_samples_are_the_naive_ones(shape, form, labelled, output):
+    model = random_model(shape, 7, output=output, labelled=labelled, form=form, kernel=5, layers=3)
     _, given = random_data(model, 9)
     found = model.sample(9, given=given, generator=noise(5))
     assert torch.equal(found, naive(model, 9, given, noise(5)))
@@ -273,13 +257,14 @@ def test_cached_samples_are_the_naive_ones(shape, labelled, output):
 
 
 @pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_cached_features_are_the_parallel_ones_in_float32(shape, labelled):
-    model = random_model(shape, 7, labelled=labelled, dtype=torch.float32, kernel=5, layers=3)
+def test_cached_features_are_the_parallel_ones_in_float32(shape, form, labelled):
+    model = random_model(shape, 7, labelled=labelled, dtype=torch.float32, form=form, kernel=5, layers=3)
     x, given = random_data(model, 9)
-    found = torch.empty(9, *shape[1:], model.stacks.channels)
     with torch.no_grad():
-        expected, cache = features_of(model, x, given), Cache(model.stacks, 9, given)
+        expected, cache = features_of(model, x, given), model.network.cache(9, given)
+        found = torch.empty_like(expected)
         for i in range(shape[1]):
             cache.start_row(i)
             for j in range(shape[2]):
@@ -288,11 +273,12 @@ def test_cached_features_are_the_parallel_ones_in_float32(shape, labelled):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
-def test_rows_of_a_cache_can_be_selected_in_the_middle_of_a_row():
-    model = random_model((1, 4, 4), kernel=5)
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_of_a_cache_can_be_selected_in_the_middle_of_a_row(form):
+    model = random_model((1, 4, 4), kernel=5, form=form)
     x, _ = random_data(model, 5)
     rows = torch.tensor([3, 3, 0, 4, 1])
-    cache = Cache(model.stacks, 5, None)
+    cache = model.network.cache(5, None)
     with torch.no_grad():
         for number, (i, j) in enumerate(itertools.product(range(4), range(4))):
             if j == 0:
@@ -314,12 +300,12 @@ def test_inverse_cdf_takes_the_first_category_beyond_u():
 
 
 def test_which_masks_are_in_order():
-    masks = torch.tensor(
-        [[[[1, 1], [0, 0]]], [[[1, 0], [1, 1]]], [[[0, 0], [0, 0]]], [[[1, 1], [1, 1]]], [[[0, 0], [0, 1]]]]
-    )
+    masks = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 1]])
     assert in_order(masks.bool()).tolist() == [True, False, True, True, False]
-    green = torch.tensor([0, 1, 0]).bool().reshape(1, 3, 1, 1)
-    assert in_order(torch.cat([green, torch.tensor([1, 1, 0]).bool().reshape(1, 3, 1, 1)])).tolist() == [False, True]
+    masks = torch.tensor([[0, 1, 0], [1, 1, 0]]).bool().reshape(2, 3, 1, 1)  # red and green
+    assert random_model((3, 1, 1))._in_order(masks).tolist() == [False, True]
+    masks = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0]]).bool().reshape(2, 1, 2, 2)  # raster order
+    assert random_model((1, 2, 2))._in_order(masks).tolist() == [True, False]
 
 
 def posterior(model, x, observed):
@@ -369,7 +355,7 @@ def test_what_is_missing_after_all_observed_is_drawn_from_the_conditionals():
     observed[0, 0, :2] = True
     x, _ = random_data(model, 1)
     every, p = posterior(model, x, observed)
-    assert len(every) > pixelcnn.STATES  # too many to be listed
+    assert len(every) > completing.STATES  # too many to be listed
     drawn = model.complete(x.repeat(20_000, 1, 1, 1), observed, generator=1)
     assert misfit(model, drawn, every, p, observed) < 4
     assert misfit(model, drawn_apart(drawn), every, p, observed) > 8
@@ -385,7 +371,7 @@ def test_many_pictures_are_completed_alike_within_a_budget_of_memory(labelled, b
     whole = model.complete(x, observed, given=given, generator=3)
     sizes, scored = [], model._scored
     monkeypatch.setattr(model, "_scored", lambda every, told: sizes.append(every.numel()) or scored(every, told))
-    monkeypatch.setattr(pixelcnn, "LISTED", budget)
+    monkeypatch.setattr(completing, "LISTED", budget)
     assert torch.equal(model.complete(x, observed, given=given, generator=3), whole)
     assert len(sizes) > 10
     assert max(sizes) == max(budget, 16 * 12)  # one picture at least, with its sixteen states
@@ -393,7 +379,7 @@ def test_many_pictures_are_completed_alike_within_a_budget_of_memory(labelled, b
 
 @pytest.mark.parametrize("particles", [3, 16, 100])
 def test_particles_are_drawn_from_their_own_picture_whatever_rounding_does(particles, monkeypatch):
-    weights = writing._Weights(2, particles, noise(), torch.zeros(()))
+    weights = Weights(2, particles, noise(), torch.zeros(()))
     monkeypatch.setattr(weights, "_uniform", lambda: torch.full((2, 1), 1 - 2**-24))
     log_p = torch.full((2, particles), -50.0)
     log_p[:, -1] = 0
@@ -409,7 +395,7 @@ def test_particles_approach_the_posterior(particles, low, high):
     observed[0, 1, ::2] = observed[0, 3] = True
     x, _ = random_data(model, 1, 12)
     every, p = posterior(model, x, observed)
-    assert len(every) > pixelcnn.STATES
+    assert len(every) > completing.STATES
     drawn = model.complete(x.repeat(1000, 1, 1, 1), observed, generator=1)
     gap = float((means(drawn) - torch.einsum("n,nchw->chw", p, every.double())).abs().max())
     assert low < gap < high
@@ -444,7 +430,7 @@ def test_a_label_shapes_completions():
 def test_writing_with_everything_observed_returns_it():
     model = random_model((3, 3, 3), 4)
     x, _ = random_data(model, 2)
-    assert torch.equal(write(model.stacks, model.output, x, None, torch.ones_like(x).bool(), noise(), 3), x)
+    assert torch.equal(write(model.network, model.output, x, None, torch.ones_like(x).bool(), noise(), 3), x)
 
 
 # What it refuses
@@ -468,6 +454,7 @@ def test_other_data_than_pictures_are_refused(domain):
         ({"kernel": 1}, RangeError, "kernel must be odd and at least 3"),
         ({"dropout": 1.0}, RangeError, "dropout must be at least 0 and below 1"),
         ({"dropout": math.nan}, RangeError, "dropout must be at least 0 and below 1"),
+        ({"form": "masked"}, BadInput, "form is gated or plain"),
         ({"output": "normal"}, BadInput, "output is auto, categorical or logistic"),
     ],
 )

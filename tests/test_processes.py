@@ -188,7 +188,7 @@ class TestTwoAreOne:
     def test_no_thread_outlives_the_group(self, fitted):
         assert [found["threads"] for found in fitted[1]] == [[], []]  # it could abort the process at its end
 
-    @pytest.mark.parametrize("case", ["categories", "covariances"])
+    @pytest.mark.parametrize("case", ["categories", "covariances", "chains"])
     @pytest.mark.parametrize("shards", [1, 2])
     def test_expectation_maximisation_is_the_same_to_1e_10(self, fitted, case, shards):
         assert distance(pmodel.load(fitted[0] / case).state_dict(), alone(case, shards)) < 1e-10

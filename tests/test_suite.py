@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from pmodel.domain import Column, Discrete, Real, Table
+from pmodel.domain import Column, Discrete, Real, Sequences, Table
 from pmodel.errors import BadInput, PmodelError, UnknownName
 from pmodel.randomness import generator
 from pmodel.testing import Check, ConformanceError, Result, conformance, run_conformance
 from pmodel.testing.cases import CASES, FREQUENCIES, toy
 from pmodel.testing.laws import LAWS
-from pmodel.testing.measure import Masses, Nodes, chi_square, grid, z_scores
+from pmodel.testing.measure import Masses, Nodes, chi_square, grid, numbers, z_scores
 from pmodel.testing.subject import NODES
 from reference_models import Bell, Chain, Counted
 
@@ -95,18 +95,21 @@ def test_a_broken_law_is_an_error_of_pmodel_and_an_assertion():
 def test_toy_data_are_of_their_domain_and_have_structure(case):
     data = toy(case, 4000, generator(0))
     assert torch.equal(torch.nan_to_num(case.domain.check(data.x)), torch.nan_to_num(data.x))
-    flat = torch.nan_to_num(
-        data.x.flatten(1).double(), nan=float(data.x.nanmean() if data.x.is_floating_point() else 0)
-    )
+    x = data.x
+    if isinstance(case.domain, Sequences):
+        assert case.domain.lengths(x).unique().tolist() == list(range(1 - case.domain.ends, case.domain.longest + 1))
+        x = x[case.domain.lengths(x) == case.domain.longest]
+    flat = torch.nan_to_num(x.flatten(1).double(), nan=float(x.nanmean() if x.is_floating_point() else 0))
     assert bool((flat.std(0) > 0.1).all())
     if flat.shape[1] > 1 and case.given is None:
         assert float(torch.corrcoef(flat.T)[0, 1].abs()) > 0.1
     if data.given is not None:
         frequencies = torch.bincount(data.given).double() / 4000
         torch.testing.assert_close(frequencies, torch.tensor(FREQUENCIES).double(), atol=0.03, rtol=0)
-        means = torch.stack([flat[data.given == label].mean(0) for label in range(3)])
+        everything = numbers(data.x) if isinstance(case.domain, Sequences) else flat
+        means = torch.stack([everything[data.given == label].mean(0) for label in range(3)])
         assert float(means.std(0).max()) > 0.2 * float(flat.std(0).max())
-    assert (data.observed is None) == (not (isinstance(case.domain, Table) and case.domain.missing))
+    assert (data.observed is None) == (not case.domain.missing)
 
 
 def normal_at(nodes, mu, std):

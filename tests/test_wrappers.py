@@ -1,5 +1,6 @@
 """Wrappers against closed forms: the change of volume, the cell integral, the mixture over classes, and codes with a prior."""
 
+import itertools
 import math
 
 import pytest
@@ -8,11 +9,13 @@ import torch
 
 from pmodel import Column, Discrete, Real, Table, make
 from pmodel.construction import build
-from pmodel.errors import BadInput, NotSupported
+from pmodel.errors import BadInput, NotSupported, UnknownName
 from pmodel.learning import Batch
 from pmodel.randomness import generator
+from pmodel.testing import conformance
 from pmodel.testing.fitting import learn
 from pmodel.wrappers import ByClass, Dequantised, Standardised, WithPrior
+from pmodel.wrappers.noise import CellNoise
 from reference_models import Bell, Chain, Counted, Line, Pair
 
 LABEL = Discrete((), 3)
@@ -93,6 +96,135 @@ def test_categories_are_clamped_and_real_columns_pass_through():
     assert x[:, 0].unique().numel() == 500
     assert not model.can("log_prob")
     assert Dequantised(Bell(Real((1,))), Table((Column("a"),))).can("log_prob")
+
+
+# --- variational dequantisation ----------------------------------------------------------------------------------------
+
+TINY_FLOW = {"layers": 4, "width": 16, "channels": 8, "blocks": 1, "dequantisation": "variational"}
+BITS = Discrete((2,), 2)
+PICTURES = [Discrete((1, 4, 4), 4), Discrete((3, 2, 2), 256), Discrete((1, 3, 5), 2), Discrete((1, 1, 1), 3)]
+
+
+@pytest.mark.parametrize("check", [*conformance(make("realnvp", BITS, **TINY_FLOW))], ids=lambda check: check.name)
+def test_with_learned_noise_a_model_keeps_the_laws(check):
+    check()
+
+
+def shaken(noise, by=0.3):
+    draws = generator(1)
+    with torch.no_grad():
+        for parameter in noise.parameters():
+            parameter += by * torch.randn(parameter.shape, generator=draws)
+    return noise
+
+
+@pytest.mark.parametrize("domain", [*PICTURES, Discrete((1,), 6), Discrete((3,), 2)], ids=str)
+def test_learned_noise_starts_uniform(domain):
+    x = torch.randint(domain.levels, (500, *domain.shape), generator=generator(0))
+    u, log_q = CellNoise(domain)(x, generator(1))
+    assert u.shape == x.shape
+    torch.testing.assert_close(log_q, torch.zeros(500), atol=1e-4, rtol=0)
+    assert scipy.stats.kstest(u.detach().flatten()[:2000], "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("domain", [*PICTURES, Discrete((1,), 6), Discrete((3,), 2)], ids=str)
+def test_learned_noise_stays_in_its_cell_and_its_density_integrates_to_one(domain):
+    """E_q[1 / q] is the volume of the cell, which is one."""
+    noise = shaken(CellNoise(domain), by=0.03)
+    x = torch.randint(domain.levels, (1, *domain.shape), generator=generator(0)).expand(5000, *domain.shape)
+    u, log_q = noise(x, generator(1))
+    assert float(u.detach().min()) >= 0
+    assert float(u.detach().max()) <= 1
+    inverse = (-log_q).exp().detach().double()
+    assert float(inverse.std()) > 0.003
+    assert float(inverse.mean()) == pytest.approx(1, abs=6 * float(inverse.std()) / len(x) ** 0.5)
+
+
+def test_density_of_learned_noise_is_that_of_its_map():
+    """The flow from logistic variables has the Jacobian that log q says."""
+    noise = shaken(CellNoise(Discrete((1, 2, 2), 4))).double()
+    picture = torch.randn(1, *noise.shape, generator=generator(0), dtype=torch.float64)
+    epsilon = torch.randn(1, *noise.shape, generator=generator(1), dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda e: noise.flow(e, picture)[0], epsilon).reshape(4, 4)
+    _, ladj = noise.flow(epsilon, picture)
+    assert ladj.item() == pytest.approx(jacobian.slogdet().logabsdet.item(), abs=1e-8)
+    assert not torch.allclose(jacobian, torch.diag(jacobian.diagonal()))
+
+
+@pytest.fixture(scope="module")
+def narrow_normal():
+    """Levels 0, 1, 2 under a fixed normal density that is narrower than a cell, with noise that has learned to suit it."""
+    model = make("realnvp", Discrete((1,), 3), quantiles=0, dequantisation="variational")
+    with torch.no_grad():
+        for name, parameter in model.model.named_parameters():
+            if name.endswith("mu"):
+                parameter.fill_(1.2 if ".2." in name else 0.0)
+            if name.endswith("log_sigma"):
+                parameter.fill_(math.log(0.25) if ".2." in name else 0.0)
+    states = torch.arange(3).unsqueeze(1)
+    (phase,) = model.phases()
+    adam = torch.optim.Adam(model.noise.parameters(), lr=0.01)
+    for step in range(400):
+        adam.zero_grad()
+        phase.loss(Batch(states.repeat(40, 1)), generator(0, "noise", step)).total.backward()
+        adam.step()
+    edges = scipy.stats.norm(1.2, 0.25).logcdf([[-0.5], [0.5], [1.5], [2.5]])
+    exact = edges[1:] + torch.log1p(-torch.exp(torch.as_tensor(edges[:-1] - edges[1:]))).numpy()
+    return model, states, torch.as_tensor(exact).squeeze(1)
+
+
+def test_learned_noise_bounds_the_mass_more_tightly_than_uniform_noise(narrow_normal):
+    model, states, exact = narrow_normal
+    learned = model.elbo(states, effort=1000)
+    uniform = Dequantised(model.model, model.domain).elbo(states, effort=1000)
+    assert bool((learned.values < exact + 4 * learned.mc_stderr + 1e-4).all())
+    assert bool((learned.values > uniform.values + 0.2).all())
+    assert bool((learned.values > exact - 0.15).all())
+
+
+def test_more_draws_of_learned_noise_rise_to_the_mass(narrow_normal):
+    model, states, exact = narrow_normal
+    means = []
+    for k in (1, 8, 64):  # groups of the same 64 draws
+        noise = generator(0)
+        means.append(
+            torch.stack([model.score(states, effort=k, generator=noise).values for _ in range(64 // k)]).mean(0)
+        )
+    assert all(bool((more > fewer).all()) for fewer, more in itertools.pairwise(means))
+    torch.testing.assert_close(model.score(states, effort=2048).values, exact, atol=0.02, rtol=0)
+
+
+def test_noise_learns_with_the_model_and_is_saved_with_it():
+    x = torch.randint(4, (300, 1, 4, 4), generator=generator(0))
+    model = learn(make("glow", PICTURES[0], layers=2, channels=8, dequantisation="variational"), Batch(x), steps=8)
+    assert model.size == model.model.size + sum(p.numel() for p in model.noise.parameters())
+    assert any(bool(part.conditioner.net.last.weight.any()) for part in model.noise.flow)
+    again = build(model.spec())
+    again.load_state_dict(model.state_dict())
+    torch.testing.assert_close(again.score(x[:5]).values, model.score(x[:5]).values)
+    assert not model.can("marginalise")
+    assert not model.can("log_prob")
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "error", "words"),
+    [
+        ("gaussian", BITS, NotSupported, "exact density that is learned by gradients"),
+        ("vae", Table((Column("a", "stepped", step=1.0),)), NotSupported, "discrete data"),
+        ("vae", BITS, BadInput, "nothing to dequantise"),
+        ("realnvp", Real((2,)), BadInput, "nothing to dequantise"),
+    ],
+)
+def test_where_noise_cannot_be_learned_it_is_refused(name, domain, error, words):
+    with pytest.raises(error, match=words):
+        make(name, domain, dequantisation="variational")
+
+
+def test_unknown_noise_is_refused():
+    with pytest.raises(BadInput, match="uniform or variational"):
+        make("realnvp", BITS, dequantisation="gaussian")
+    with pytest.raises(UnknownName, match="dequantisation"):
+        make("realnvp", BITS, dequantization="variational")
 
 
 def test_by_class_is_one_model_a_class_and_their_mixture():

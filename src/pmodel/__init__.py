@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .domain import Column as Column
     from .domain import Discrete as Discrete
     from .domain import Real as Real
+    from .domain import Sequences as Sequences
     from .domain import Table as Table
     from .evaluation import evaluate as evaluate
     from .storage import load as load
@@ -37,6 +38,7 @@ _HOMES = {
     "Dataset": "data",
     "Discrete": "domain",
     "Real": "domain",
+    "Sequences": "domain",
     "Table": "domain",
     "compare": "comparison",
     "evaluate": "evaluation",

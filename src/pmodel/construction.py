@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from . import catalogue
-from .domain import Discrete, Domain, Real, Table, domain_from_json
+from .domain import Discrete, Domain, Real, Sequences, Table, domain_from_json
 from .errors import BadInput, NotSupported, PmodelError, unknown
 from .model import Model
 from .randomness import forked
 from .wrappers import ByClass, Dequantised, Standardised, WithPrior
 
-__all__ = ["build", "make", "options_of", "wrapped"]
+__all__ = ["WRAPPING", "build", "make", "options_of", "wrapped"]
+
+
+WRAPPING: dict[str, Any] = {"dequantisation": Literal["uniform", "variational"]}
+"""Options that are those of a wrapper, with their types: ``make`` takes them beside the model's own."""
 
 
 def make(name: str, domain: Domain, given: Domain | None = None, *, seed: int = 0, **options: Any) -> Model:
@@ -27,24 +31,26 @@ def make(name: str, domain: Domain, given: Domain | None = None, *, seed: int = 
         domain: What one datum is.
         given: What the condition is, or None.
         seed: For the initial weights.
-        **options: The model's own options; ``pmodel models NAME`` lists them.
+        **options: The model's own options; ``pmodel models NAME`` lists them. And of the wrappers, ``dequantisation``:
+            ``uniform``, or ``variational`` for noise that is learned.
 
     Raises:
         UnknownName: if the model or an option does not exist.
-        BadInput: if an option's value is not allowed.
+        BadInput: if an option's value is not allowed, or there is nothing to dequantise.
         NotSupported: if the model cannot take data of this domain at all, or not where values are missing.
     """
     cls = catalogue.find(name).load()
-    known = options_of(cls)
+    known = [*options_of(cls), *WRAPPING]
     for option in options:
         if option not in known:
             raise unknown(f"option of {name}", option, known)
     with forked(seed, "init"):
         model = wrapped(cls, domain, given, options)
-    if isinstance(domain, Table) and domain.missing and not model.can("marginalise"):
+    if domain.missing and not model.can("marginalise"):
+        columns = [column.name for column in domain.columns if column.missing] if isinstance(domain, Table) else []
         raise NotSupported(
             f"{name} cannot learn from data with missing values.",
-            got=f"columns with missing values: {[column.name for column in domain.columns if column.missing]}",
+            got=f"columns with missing values: {columns}" if columns else domain,
             hint=f"drop those rows or columns, or use {' or '.join(catalogue.able('marginalise'))}",
         )
     return model
@@ -60,14 +66,21 @@ def wrapped(cls: type[Model], domain: Domain, given: Domain | None, options: Map
         if not isinstance(given, Discrete):
             raise NotSupported("The condition of a model is a class label.", got=given)
         return ByClass(wrapped(cls, domain, None, options), given)
+    own = {name: value for name, value in options.items() if name not in WRAPPING}
     reason = cls.refuses(domain)
-    if reason is None and cls.suits(domain, options):
-        model = cls(domain, given, **options)
+    if reason is None and cls.suits(domain, own):
+        if "dequantisation" in options:
+            raise BadInput(
+                f"{cls.__name__} takes these data as they are: there is nothing to dequantise.",
+                got=options["dequantisation"],
+            )
+        model = cls(domain, given, **own)
         return Standardised(model) if isinstance(domain, Real) and cls.standardise else model
     real = Real(domain.shape)
-    if isinstance(domain, Real) or cls.refuses(real) is not None:
+    if isinstance(domain, Real | Sequences) or cls.refuses(real) is not None:
         raise NotSupported(f"{cls.__name__} cannot take these data: {reason}.", got=domain)
-    return Dequantised(wrapped(cls, real, given, options), domain)
+    around = {name: value for name, value in options.items() if name in WRAPPING}
+    return Dequantised(wrapped(cls, real, given, own), domain, **around)
 
 
 def options_of(cls: type[Model]) -> dict[str, inspect.Parameter]:
@@ -102,7 +115,8 @@ def _build(spec: Mapping[str, Any], depth: int) -> Model:
     if cls is Standardised:
         return Standardised(part("inner"))
     if cls is Dequantised:
-        return Dequantised(part("inner"), domain_from_json(spec["domain"]))
+        noise = spec.get("dequantisation", "uniform")
+        return Dequantised(part("inner"), domain_from_json(spec["domain"]), dequantisation=noise)
     if cls is ByClass:
         given = domain_from_json(spec["given"])
         if not isinstance(given, Discrete):

@@ -38,8 +38,12 @@ __all__ = [
     "Stopped",
     "TrainingError",
     "UnknownName",
+    "require_whole",
     "unknown",
 ]
+
+MOST = 2**12
+"""The largest value of most options: a guard against absurd ones from files and arguments."""
 
 
 class PmodelError(Exception):
@@ -129,3 +133,14 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return UnknownName(f"There is no {what} of that name.", got=name, hint=f"{hint}known: {', '.join(names)}")
+
+
+def require_whole(name: str, value: object, low: int, high: int = MOST) -> int:
+    """The value, if it is a whole number in its range; True and False are none.
+
+    Raises:
+        RangeError: if it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise RangeError(f"{name} must be a whole number from {low} to {high}.", got=value)
+    return value

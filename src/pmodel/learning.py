@@ -157,6 +157,11 @@ class ClosedForm(ABC):
     iterative: bool = False
     """Whether one pass over the data is not enough."""
 
+    @property
+    def freedom(self) -> int | None:
+        """Free parameters, which information criteria count; None where a model does not count its own."""
+        return None
+
     @abstractmethod
     def initialise(self, subset: Batch, generator: Generator) -> None:
         """Set the starting point from a random part of the training data."""

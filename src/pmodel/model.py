@@ -33,8 +33,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Generator, Tensor, nn
 
-from .domain import Discrete, Domain
-from .errors import BadInput, NotSupported, ShapeError
+from .domain import Discrete, Domain, Sequences
+from .errors import BadInput, NotSupported, RangeError, ShapeError
 from .learning import ClosedForm, GradientTrained
 
 __all__ = ["Model"]
@@ -42,6 +42,9 @@ __all__ = ["Model"]
 
 METHODS = ("sample", "score", "log_prob", "elbo", "encode", "decode", "complete")
 """The public verbs that are methods of a capability."""
+
+RECORDED = "_frequencies"
+"""How the names of buffers end that hold counts of the training data: they are recorded, not learned."""
 
 
 class Model(nn.Module, ABC):
@@ -71,6 +74,8 @@ class Model(nn.Module, ABC):
 
     options: dict[str, Any]
     given_frequencies: Tensor
+    length_frequencies: Tensor
+    """Of sequences without an end symbol: how often each label comes with each length from 1, ``(labels or 1, longest)``."""
 
     def __init__(self, domain: Domain, given: Domain | None = None) -> None:
         super().__init__()
@@ -80,6 +85,9 @@ class Model(nn.Module, ABC):
             raise BadInput("The condition of a model is a class label: Discrete((), levels=K).", got=given)
         levels = given.levels if isinstance(given, Discrete) else 0
         self.register_buffer("given_frequencies", torch.full((levels,), 1 / max(levels, 1), dtype=torch.float64))
+        if isinstance(domain, Sequences) and not domain.ends:
+            uniform = torch.full((max(levels, 1), domain.longest), 1 / domain.longest, dtype=torch.float64)
+            self.register_buffer("length_frequencies", uniform)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -150,12 +158,27 @@ class Model(nn.Module, ABC):
     def size(self) -> int:
         """The number of learned scalars: parameters, and the buffers of models that are fitted in closed form."""
         learned = sum(p.numel() for p in self.parameters())
-        return learned or sum(b.numel() for b in self.buffers() if b.is_floating_point())
+        return learned or sum(
+            b.numel() for name, b in self.named_buffers() if b.is_floating_point() and not name.endswith(RECORDED)
+        )
 
     def record_frequencies(self, given: Tensor) -> None:
         """Record how often each label occurs in training: the weights of the marginal over labels."""
         counts = torch.bincount(given.flatten(), minlength=len(self.given_frequencies)).double()
         self.given_frequencies.copy_(counts / counts.sum())
+
+    def record_lengths(self, lengths: Tensor, given: Tensor | None = None) -> None:
+        """Record how often each length occurs in training, with each label: what ``sample`` draws lengths from.
+
+        Args:
+            lengths: Of the training sequences, ``(N,)`` from 1 to the longest.
+            given: Their labels, or None.
+        """
+        labels, longest = self.length_frequencies.shape
+        rows = torch.zeros_like(lengths) if given is None or labels == 1 else given
+        counts = torch.bincount(rows * longest + lengths - 1, minlength=labels * longest).double().view(labels, longest)
+        total = counts.sum(1, keepdim=True)
+        self.length_frequencies.copy_(torch.where(total > 0, counts / total.clamp_min(1), 1 / longest))
 
     def __getattr__(self, name: str) -> Any:
         """Explain a verb that the model lacks; everything else is PyTorch's."""
@@ -202,9 +225,46 @@ class Model(nn.Module, ABC):
             return torch.zeros(0, dtype=torch.int64, device=self.device)
         return torch.multinomial(self.given_frequencies, n, replacement=True, generator=generator)
 
+    def _sampled_lengths(self, lengths: object, n: int, given: Tensor | None, generator: Generator) -> Tensor | None:
+        """The lengths ``(n,)`` that are asked for, or drawn from those of training; None where they are part of the datum."""
+        domain = self.domain
+        if not isinstance(domain, Sequences) or domain.ends:
+            if lengths is not None:
+                what = (
+                    "the model itself draws where a sequence ends" if isinstance(domain, Sequences) else "not sequences"
+                )
+                raise BadInput("These data have no length to choose.", got=what, hint="leave lengths out")
+            return None
+        if lengths is None:
+            rows = self.length_frequencies[given if given is not None else torch.zeros(n, dtype=torch.int64)]
+            return 1 + _drawn_column(rows, generator)
+        return _checked_lengths(lengths, n, domain.longest).to(self.device)
+
     def _require_given(self, given: Tensor | None, verb: str) -> None:
         if self.given is not None and given is None:
             raise BadInput(f"A conditional model needs given= to {verb}.", hint="pass one label for each datum")
+
+
+def _drawn_column(frequencies: Tensor, generator: Generator) -> Tensor:
+    """One column for each row of ``(n, K)`` frequencies."""
+    if len(frequencies) == 0:
+        return torch.zeros(0, dtype=torch.int64, device=frequencies.device)
+    return torch.multinomial(frequencies, 1, generator=generator)[:, 0]
+
+
+def _checked_lengths(lengths: object, n: int, longest: int) -> Tensor:
+    """Lengths ``(n,)`` from one for all or one for each."""
+    one = isinstance(lengths, int) and not isinstance(lengths, bool)
+    try:
+        checked = Discrete((), longest + 1).check([lengths] * n if one else lengths, "lengths")
+    except BadInput as error:
+        got = error.got if error.got is not None else lengths
+        raise RangeError(f"lengths are whole numbers from 1 to {longest}.", got=got) from error
+    if len(checked) != n:
+        raise ShapeError("lengths must be one for all samples, or one for each.", got=f"{len(checked)} for {n} samples")
+    if bool((checked < 1).any()):
+        raise RangeError(f"lengths are whole numbers from 1 to {longest}.", got=0)
+    return checked
 
 
 def _recording(init: Callable[..., None]) -> Callable[..., None]:

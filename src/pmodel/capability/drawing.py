@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from ..domain import Table
+from ..domain import Sequences
 from ..errors import NotSupported, RangeError, unknown
 from ..model import Model
 from ..randomness import Seed, as_generator
@@ -71,15 +71,23 @@ class Samples(Draws):
 
     @abstractmethod
     def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
-        """Draw ``n`` data, ``(n, *shape)`` of the domain's type."""
+        """Draw ``n`` data, ``(n, *shape)`` of the domain's type.
 
-    def sample(self, n: int, *, given: object = None, generator: Seed = None, **settings: Any) -> Tensor:
+        Sequences without an end symbol are drawn as long as the longest and are cut at their lengths: the beginning of a
+        sequence must not depend on how long it will be.
+        """
+
+    def sample(
+        self, n: int, *, given: object = None, generator: Seed = None, lengths: object = None, **settings: Any
+    ) -> Tensor:
         """Draw ``n`` new data.
 
         Args:
             n: How many, 0 or more.
             given: A label for all, or one for each; None draws labels by their training frequencies.
             generator: A seed, a generator, or None for fresh randomness.
+            lengths: Of sequences without an end symbol: one for all, or one for each; None draws them from the lengths of
+                training (with the same label).
             **settings: Values for this call of attributes that the model lists as ``adjustable``: ``steps=100``.
 
         Returns:
@@ -88,7 +96,7 @@ class Samples(Draws):
         Raises:
             NotSupported: if the model cannot be sampled, or draws without settings.
             UnknownName: if there is no such setting.
-            BadInput: if ``n``, ``given`` or a setting is out of range.
+            BadInput: if ``n``, ``given``, ``lengths`` or a setting is out of range, or the data have no lengths.
         """
         self._require("sample")
         if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n * self.domain.entries <= MOST:
@@ -97,11 +105,13 @@ class Samples(Draws):
         with evaluating(self), self.adjusted(**settings):
             labels = self._checked_given(given, n)
             labels = self._drawn_given(n, noise) if labels is None else labels
+            asked = self._sampled_lengths(lengths, n, labels, noise)
             parts = [
                 self._sample(stop - start, None if labels is None else labels[start:stop], noise)
                 for start, stop in self._spans(n)
             ]
-        return torch.cat(parts)
+        x = torch.cat(parts)
+        return x if asked is None or not isinstance(self.domain, Sequences) else self.domain.cut(x, asked)
 
 
 class Completes(Draws):
@@ -133,8 +143,8 @@ class Completes(Draws):
         self._require("complete")
         data = self.domain.check(x).to(self.device)
         mask = as_mask(observed, data)
-        if isinstance(self.domain, Table):
-            mask = mask & ~data.isnan()
+        known = self.domain.observed(data, mask)
+        mask = mask if known is None else known
         labels = self._checked_given(given, len(data))
         self._require_given(labels, "complete")
         with evaluating(self), self.adjusted(**settings):

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from ..domain import Table
-from ..errors import RangeError
+from ..domain import Sequences
+from ..errors import require_whole
 from ..likelihood import Kind, Likelihood
 from ..model import Model
 from ..randomness import Seed, as_generator
@@ -56,7 +56,7 @@ class Scores(Model):
         Args:
             x: Data, ``(N, *shape)``.
             given: Their conditions; None scores a conditional model as the mixture over its training frequencies.
-            observed: A mask of the shape of ``x``: score only these entries. Missing values of a table need none.
+            observed: A mask of the shape of ``x``: score only these entries. Missing values (NaN) need none.
             generator: Seed or generator of the draws.
             effort: The number K of draws for each datum.
 
@@ -65,7 +65,7 @@ class Scores(Model):
             BadInput: if the data do not fit the domain.
         """
         self._require("score")
-        _check_effort(effort)
+        require_whole("effort", effort, 1, 10**6)
         data = self.domain.check(x).to(self.device)
         mask = self._checked_observed(data, observed)
         labels = self._checked_given(given, len(data))
@@ -102,14 +102,20 @@ class Scores(Model):
         """Draws for log p(x, y) for every label y, ``(effort, N, labels)``."""
         labels = torch.arange(len(self.given_frequencies), device=x.device)
         draws = [self._log_weights(x, label.expand(len(x)), observed, generator, effort) for label in labels]
-        return torch.stack(draws, -1) + self.given_frequencies.log()
+        return torch.stack(draws, -1) + self._label_weights(x).log()
+
+    def _label_weights(self, x: Tensor) -> Tensor:
+        """How often each label occurs in training, ``(N, labels)``: among data of its length, if that is given."""
+        everywhere = self.given_frequencies.expand(len(x), -1)
+        if not isinstance(self.domain, Sequences) or self.domain.ends:
+            return everywhere
+        joint = everywhere * self.length_frequencies[:, self.domain.lengths(x) - 1].T
+        total = joint.sum(1, keepdim=True)
+        return torch.where(total > 0, joint / total.clamp_min(1e-300), everywhere)
 
     def _checked_observed(self, x: Tensor, observed: object) -> Tensor | None:
-        """The mask of observed entries, or None if all are: NaN in a table means missing."""
-        mask = ~x.isnan() if isinstance(self.domain, Table) and self.domain.missing else None
-        if observed is not None:
-            asked = as_mask(observed, x)
-            mask = asked if mask is None else mask & asked
+        """The mask of observed entries, or None if all are: NaN means missing, where the domain allows it."""
+        mask = self.domain.observed(x, None if observed is None else as_mask(observed, x))
         if mask is None or bool(mask.all()):
             return None
         self._require("marginalise")
@@ -174,7 +180,7 @@ class Bound(Scores):
     def elbo(self, x: object, *, given: object = None, generator: Seed = 0, effort: int = 16) -> Likelihood:
         """The evidence lower bound: the mean of ``effort`` log-weights for each datum. Arguments as in ``score``."""
         self._require("elbo")
-        _check_effort(effort)
+        require_whole("effort", effort, 1, 10**6)
         data = self.domain.check(x).to(self.device)
         mask = self._checked_observed(data, None)
         labels = self._checked_given(given, len(data))
@@ -198,11 +204,6 @@ class Bound(Scores):
 
 def _log_mean_exp(log_weights: Tensor) -> Tensor:
     return log_weights.logsumexp(0) - math.log(len(log_weights))
-
-
-def _check_effort(effort: object) -> None:
-    if isinstance(effort, bool) or not isinstance(effort, int) or not 1 <= effort <= 10**6:
-        raise RangeError("effort must be a whole number from 1 to 1000000.", got=effort)
 
 
 def _std(draws: Tensor) -> Tensor:

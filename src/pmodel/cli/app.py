@@ -51,10 +51,12 @@ COMMANDS: Final[tuple[tuple[str, str, str, tuple[str, ...]], ...]] = (
     (
         "sample",
         "sampling",
-        "Draw new data from a run: a .png grid, an .npz array, .csv rows, or without a suffix a folder of PNGs.",
+        "Draw new data from a run: a .png grid, an .npz array, .csv rows, a .txt, or without a suffix a folder of PNGs."
+        " Texts are printed where no --out is given, and can begin with a --prompt.",
         (
             "pmodel sample runs/threes -n 64 --out threes.png",
             "pmodel sample runs/digits --label 3 --seed 7 --out new.npz",
+            'pmodel sample runs/story --prompt "Once upon a time"',
         ),
     ),
     (

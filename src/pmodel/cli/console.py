@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "duration_words", "emit", "plain", "say", "show_table", "speaks"]
+__all__ = ["console", "duration_words", "emit", "plain", "print_text", "say", "show_table", "speaks"]
 
 WIDE = 160
 """Characters in a line where stderr is not a terminal."""
@@ -46,6 +46,13 @@ def emit(value: Any) -> None:
     """Write one JSON value to stdout."""
     if speaks():
         sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+        sys.stdout.flush()
+
+
+def print_text(text: str) -> None:
+    """Write a text that was drawn to stdout, and a blank line after it."""
+    if speaks():
+        sys.stdout.write(plain(text) + "\n\n")
         sys.stdout.flush()
 
 

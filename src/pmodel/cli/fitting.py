@@ -224,15 +224,15 @@ def fitted_options(row: Row, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def option_types(row: Row) -> dict[str, Any]:
-    """The declared type of each option of a model."""
-    from ..construction import options_of
+    """The declared type of each option of a model, and of those of the wrappers."""
+    from ..construction import WRAPPING, options_of
 
     cls = row.load()
     try:
         declared = typing.get_type_hints(cls.__init__)
     except NameError:  # a type that is imported for the type checker only: the model checks its options itself
         declared = {}
-    return {name: declared.get(name, Any) for name in options_of(cls)}
+    return {name: declared.get(name, Any) for name in options_of(cls)} | WRAPPING
 
 
 def load(source: str, **options: Any) -> Dataset:

@@ -130,6 +130,11 @@ def _dataset_json(row: Named) -> dict[str, Any]:
 
 
 def _datum(domain: Domain) -> str:
-    shape = "×".join(map(str, domain.shape))
+    from ..domain import Sequences
+
+    if isinstance(domain, Sequences):
+        what = "texts" if domain.alphabet is not None else "sequences"
+        return f"{what} of up to {domain.longest}, each {_datum(domain.element)}"
+    shape = "×".join(map(str, domain.shape)) or "1"
     levels = getattr(domain, "levels", None)
     return f"{shape} real" if levels is None else f"{shape}, {levels} levels"

@@ -55,7 +55,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="A name from `pmodel data`, or a path: a folder of images, .csv, .parquet, .npy, .npz, IDX.",
+        help="A name from `pmodel data`, or a path: a folder of images, .csv, .parquet, .npy, .npz, .txt, IDX.",
         show_default=False,
     ),
 ]

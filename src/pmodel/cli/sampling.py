@@ -11,22 +11,36 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from ..errors import BadInput, RunError
-from .console import say
-from .options import Device, Number, Run, Seed, whole
+from .console import print_text, say
+from .options import Device, Run, Seed, whole
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from ..domain import Column, Domain
+    from ..domain import Column, Domain, Sequences
 
 __all__ = ["sample"]
 
 
 def sample(
     run: Run,
-    out: Annotated[Path, typer.Option("--out", help="A .png, .npz or .csv file, or a folder.", show_default=False)],
-    n: Number = 64,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045 (typer reads it)
+        typer.Option(
+            "--out", help="A .png, .npz, .csv or .txt file, or a folder; texts can be printed.", show_default=False
+        ),
+    ] = None,
+    n: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            "-n", metavar="N", parser=whole(1, 2**31), help="How many samples.", show_default="64; 4 that are printed"
+        ),
+    ] = None,
+    prompt: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--prompt", metavar="TEXT", help="How the texts begin, of a run on texts.", show_default=False),
+    ] = None,
     seed: Seed = 0,
     label: Annotated[
         Optional[str],  # noqa: UP045 (typer reads it)
@@ -59,17 +73,63 @@ def sample(
     device: Device = "auto",
 ) -> None:
     """Draw new data from a run."""
-    write, settings = _writer(out), _settings(changes or [], steps)
+    write, settings = None if out is None else _writer(out), _settings(changes or [], steps)
+    n = n or (4 if out is None else 64)
 
     from ..storage import RECORD, load, read_json
 
     model: Any = load(run, device=device)
     number = None if label is None else _number(label, read_json(run / RECORD))
-    if write in (_png, _folder) and not model.domain.image:
-        raise BadInput("Only images can be drawn.", got=out, hint="write these samples to .npz or .csv")
-    x = model.sample(n, given=number, generator=seed, **settings)
+    _require_writable(model.domain, write, out)
+    if prompt is None:
+        x = model.sample(n, given=number, generator=seed, **settings)
+    else:
+        x = continued(model, prompt, n, given=number, seed=seed, **settings)
+    if write is None or out is None:
+        for text in model.domain.texts(x.cpu()):
+            print_text(text)
+        return
     write(out, x.cpu(), model.domain, number)
     say(f"{n} samples: {out}")
+
+
+def _require_writable(domain: Domain, write: Writer | None, out: Path | None) -> None:
+    """Refuse to draw what is no picture, and to print or write down what is no text."""
+    from ..domain import Sequences
+
+    text = isinstance(domain, Sequences) and domain.alphabet is not None
+    if write is None and not text:
+        raise BadInput("Only texts are printed.", hint="say where samples go: --out samples.npz")
+    if write is _txt and not text:
+        raise BadInput("Only texts are written to .txt.", got=out, hint="write these samples to .npz or .csv")
+    if write in (_png, _folder) and not domain.image:
+        raise BadInput("Only images can be drawn.", got=out, hint="write these samples to .npz or .csv")
+
+
+def continued(model: Any, prompt: str, n: int, *, given: int | None, seed: int, **settings: Any) -> Tensor:
+    """Texts that begin with a prompt: its symbols are observed, and the rest is completed.
+
+    Raises:
+        BadInput: if the run is not of texts, or the prompt is as long as a text may be.
+        NotSupported: if the model cannot complete.
+    """
+    import torch
+
+    from ..domain import Sequences
+
+    domain = model.domain
+    if not isinstance(domain, Sequences) or domain.alphabet is None:
+        raise BadInput("Only texts have a prompt.", got=prompt, hint="leave --prompt out")
+    levels = domain.alphabet.encode(prompt)
+    if len(levels) >= domain.longest:
+        got = f"{len(levels)} {domain.alphabet.tokens}s"
+        raise BadInput(f"A prompt is shorter than the longest text, {domain.longest} of them.", got=got)
+    if strange := levels.count(0):
+        say(f"note: {strange} characters of the prompt never came up in training")
+    observed = torch.arange(domain.longest) < len(levels)
+    x = domain.check([levels] * n)
+    found: Tensor = model.complete(x, observed, given=given, generator=seed, **settings)
+    return found
 
 
 def _number(label: str, record: Mapping[str, Any]) -> int:
@@ -102,10 +162,12 @@ Writer = Callable[[Path, "Tensor", "Domain", "int | None"], None]
 
 def _writer(out: Path) -> Writer:
     """How to write what the suffix asks for."""
-    writers: dict[str, Writer] = {".png": _png, ".npz": _npz, ".csv": _csv, "": _folder}
+    writers: dict[str, Writer] = {".png": _png, ".npz": _npz, ".csv": _csv, ".txt": _txt, "": _folder}
     suffix = out.suffix.lower()
     if suffix not in writers or "\0" in str(out):
-        raise BadInput("Samples are written to a .png, .npz or .csv file, or a folder without suffix.", got=str(out))
+        raise BadInput(
+            "Samples are written to a .png, .npz, .csv or .txt file, or a folder without suffix.", got=str(out)
+        )
     if suffix and out.is_dir():
         raise BadInput("There is a folder of that name.", got=str(out))
     return writers[suffix]
@@ -130,13 +192,25 @@ def _folder(out: Path, x: Tensor, domain: Domain, label: int | None) -> None:
         write_atomic(out / f"{number:0{digits}d}.png", png(grid(x[number : number + 1], domain, gap=0)))
 
 
+def _txt(out: Path, x: Tensor, domain: Domain, label: int | None) -> None:
+    """Texts with a blank line between them, as ``--data`` reads them again."""
+    from ..domain import Sequences
+    from ..storage import write_atomic
+
+    assert isinstance(domain, Sequences)  # noqa: S101 - _require_writable() was asked
+    write_atomic(out, ("\n\n".join(domain.texts(x)) + "\n").encode())
+
+
 def _npz(out: Path, x: Tensor, domain: Domain, label: int | None) -> None:
-    """``x``, and ``y`` where a label was asked for; levels up to 256 as bytes."""
+    """``x``, ``y`` where a label was asked for, and ``lengths`` of sequences; levels up to 256 as bytes."""
     import numpy as np
 
+    from ..domain import Sequences
     from ..storage import write_atomic
 
     arrays = {"x": compact(x, domain)}
+    if isinstance(domain, Sequences):
+        arrays["lengths"] = domain.lengths(x).numpy()
     if label is not None:
         arrays["y"] = np.full(len(x), label, dtype=np.int64)
     buffer = io.BytesIO()
@@ -148,15 +222,18 @@ def compact(x: Tensor, domain: Domain) -> np.ndarray:
     """The samples as an array of the smallest common type that holds them."""
     import numpy as np
 
-    from ..domain import Discrete
-
     array: np.ndarray = x.numpy()
-    return array.astype(np.uint8) if isinstance(domain, Discrete) and domain.levels <= 256 else array
+    return array.astype(np.uint8) if str(domain.storage) == "torch.uint8" else array
 
 
 def _csv(out: Path, x: Tensor, domain: Domain, label: int | None) -> None:
-    """One row a sample under a header; categories by their names, missing values empty."""
+    """One row a sample, or an element of a sequence, under a header; categories by their names, missing values empty."""
+    from ..domain import Sequences
     from ..storage import write_atomic
+
+    if isinstance(domain, Sequences):
+        write_atomic(out, _rows_of_sequences(x, domain, label).encode())
+        return
 
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
@@ -166,6 +243,22 @@ def _csv(out: Path, x: Tensor, domain: Domain, label: int | None) -> None:
     for row in x.flatten(1).tolist():
         writer.writerow([cell(value) for cell, value in zip(cells, row, strict=True)] + extra)
     write_atomic(out, buffer.getvalue().encode())
+
+
+def _rows_of_sequences(x: Tensor, domain: Sequences, label: int | None) -> str:
+    """One row an element, under the number of its sequence; a text is one row."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    extra = [] if label is None else [label]
+    if domain.alphabet is not None:
+        writer.writerow(["sequence", "text"] + ["label"] * len(extra))
+        writer.writerows([number, text, *extra] for number, text in enumerate(domain.texts(x)))
+        return buffer.getvalue()
+    writer.writerow(["sequence", *(f"x{k}" for k in range(domain.element.entries))] + ["label"] * len(extra))
+    for number, sequence in enumerate(domain.listed(x)):
+        for element in sequence.flatten(1).tolist() if sequence.ndim > 1 else sequence[:, None].tolist():
+            writer.writerow([number, *("" if value != value else value for value in element), *extra])
+    return buffer.getvalue()
 
 
 def _columns(domain: Domain) -> tuple[list[str], list[Callable[[float], object]]]:

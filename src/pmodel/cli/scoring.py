@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,23 +31,26 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """The likelihood of data under a run."""
+    from ..data import in_memory
     from ..data.dataset import SPLITS
     from ..errors import unknown
-    from ..metrics import Measure, likelihood_json
+    from ..metrics import Measure, costs, likelihood_json
     from ..storage import load
 
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     model: Any = load(run, device=device)
     dataset = data_of(run, model, data, data_settings(settings))
+    x: Any = dataset.split(split).x
     with reading(f"{dataset.name}, {split}"):
-        likelihood = model.score(dataset.split(split).x, effort=effort)
+        likelihood = model.score(x, effort=effort)
     measure = Measure(data=dataset.hash, split=split, probability=model.domain.measure)
     result = likelihood_json(likelihood, measure)
+    found = costs(result, likelihood.values, in_memory(x), model.domain) if model.domain.measure == "mass" else {}
     if as_json:
-        emit(result)
+        emit(result | {name: cost["value"] for name, cost in found.items() if name == "bits_per_character"})
     else:
-        say(f"{dataset.name}, {split}: {likelihood_words(result, model.domain.entries)}")
+        say(f"{dataset.name}, {split}: {likelihood_words(result, found)}")
 
 
 def evaluate(
@@ -70,19 +72,19 @@ def evaluate(
         emit(result)
         return
     say(f"{run} on {dataset.name}", "")
-    lines = list(evaluation_lines(result, dataset.domain.entries))
+    lines = list(evaluation_lines(result))
     widest = max(len(name) for name, _ in lines)
     for name, words in lines:
         say(f"{name:<{widest}}  {words}")
     say("", f"report: {run / 'report.html'}")
 
 
-def evaluation_lines(result: dict[str, Any], entries: int) -> Iterator[tuple[str, str]]:
+def evaluation_lines(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """An evaluation as people read it: what is measured, and the number."""
     from ..metrics.catalogue import METRICS
 
     likelihood = result["likelihood"]
-    yield "likelihood", "none" if likelihood is None else likelihood_words(likelihood, entries)
+    yield "likelihood", "none" if likelihood is None else likelihood_words(likelihood, result["metrics"])
     measured = [(row, result["metrics"][row.name]) for row in METRICS if row.name in result["metrics"]]
     for row, metric in measured:
         yield row.title, metric_words(row, metric)
@@ -154,15 +156,15 @@ def _fitting(model: Model, dataset: Dataset) -> Dataset:
     return dataset
 
 
-def likelihood_words(likelihood: dict[str, Any], entries: int) -> str:
-    """A likelihood as people read it, in nats and in bits per dimension."""
+def likelihood_words(likelihood: dict[str, Any], found: Mapping[str, Any]) -> str:
+    """A likelihood as people read it, in nats and, of those that are found, in bits per dimension and per character."""
     kind = likelihood["kind"].replace("_", " ")
     n, impossible = likelihood["n"], likelihood["impossible"]
     if impossible:
         return f"impossible: {impossible} of {n} data have probability zero ({kind})"
     value, stderr = likelihood["value"], likelihood["stderr"]
     spread = "" if stderr is None else f" ± {stderr:.3g}"
-    mass = likelihood["measure"].get("probability") == "mass"
-    bits = f", {-value / (entries * math.log(2)):.4g} bits/dim" if mass else ""
+    units = [found[name] for name in ("bits_per_dim", "bits_per_character") if name in found]
+    bits = "".join(f", {cost['value']:.4g} {cost['unit']}" for cost in units if cost["value"] is not None)
     how = "" if likelihood["estimator"] == kind else f"; {likelihood['estimator']}"
     return f"{value:.6g}{spread} nats per datum{bits} ({kind}, n = {n}{how})"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from ..data import Dataset, load_data
-from ..errors import NotSupported, RangeError
+from ..errors import NotSupported, require_whole
 from ..evaluation import Bench
 from ..storage import write_json
 from .entry import entries
@@ -134,8 +134,7 @@ def _judging(tell: Callable[[Progress], None], data: Dataset) -> Callable[[float
 
 def _require_possible(seeds: int, jobs: int) -> None:
     for name, number in (("seeds", seeds), ("jobs", jobs)):
-        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 1000:
-            raise RangeError(f"{name} must be a whole number from 1 to 1000.", got=number)
+        require_whole(name, number, 1, 1000)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise NotSupported(
             "A comparison runs in one process.", hint="fit each model under torchrun, and evaluate the runs"

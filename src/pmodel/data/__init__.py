@@ -24,3 +24,5 @@ from .mapped import in_memory as in_memory
 from .mapped import spread as spread
 from .named import Named as Named
 from .named import datasets as datasets
+from .sequences import from_sequences as from_sequences
+from .text import from_text as from_text

@@ -19,6 +19,7 @@ from ..errors import DataError, ShapeError
 from .dataset import LIMIT, Dataset, Split, assemble, hold_out
 from .idx import is_packed, layout, read_images_and_labels, read_labels
 from .row_file import RowFile
+from .sequences import from_padded, with_lengths
 from .streamed import map_data
 from .understood import codes_of, dim, numeric, require_numbers, understood
 
@@ -58,7 +59,13 @@ def from_arrays(
 
 
 def load_npy(
-    path: Path, *, seed: int = 0, levels: int | None = None, label: str | None = None, mapped: bool | None = None
+    path: Path,
+    *,
+    seed: int = 0,
+    levels: int | None = None,
+    label: str | None = None,
+    mapped: bool | None = None,
+    sequences: bool = False,
 ) -> Dataset:
     """The data in a ``.npy`` file.
 
@@ -68,6 +75,7 @@ def load_npy(
         levels: How many levels the values have, where that is more than the largest of them shows.
         label: A ``.npy`` file of their labels.
         mapped: Whether they stay in the file; None lets its size decide.
+        sequences: Whether a row is a sequence, with the end after its last element.
 
     Raises:
         DataError: if the file is damaged, larger than it should be, or holds Python objects.
@@ -79,8 +87,9 @@ def load_npy(
         hint = "save it in C order: numpy.save(path, numpy.ascontiguousarray(x))"
         raise DataError(f"{path} cannot be mapped: its data are not one after another.", got="Fortran order", hint=hint)
     if rows is None:
-        return from_arrays(_npy_in(path), y, name=path.name, seed=seed, levels=levels)
-    return map_data(rows, y, seed=seed, levels=levels)
+        load = from_padded if sequences else from_arrays
+        return load(_npy_in(path), y, name=path.name, seed=seed, levels=levels)
+    return map_data(rows, y, seed=seed, levels=levels, sequences=sequences)
 
 
 def _is_mapped(path: Path, mapped: bool | None) -> bool:
@@ -107,11 +116,15 @@ def _rows(path: Path, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...])
 def load_npz(path: Path, *, seed: int = 0, levels: int | None = None) -> Dataset:
     """The data in a ``.npz`` file: ``x`` and perhaps ``y``, or ``x_train`` and ``x_test`` and perhaps labels of both.
 
+    With ``lengths`` beside ``x`` they are sequences: see ``pmodel.data.sequences``.
+
     Raises:
         DataError: if the file is damaged, unpacks to too much, lacks these arrays, or holds Python objects.
         BadInput: as ``from_arrays``.
     """
     arrays = _read_npz(path)
+    if "x" in arrays and "lengths" in arrays:
+        return with_lengths(arrays["x"], arrays["lengths"], arrays.get("y"), name=path.name, seed=seed, levels=levels)
     if "x" in arrays:
         return from_arrays(arrays["x"], arrays.get("y"), name=path.name, seed=seed, levels=levels)
     x_train, y_train, x_test, y_test = (arrays.get(name) for name in PARTS)
@@ -160,7 +173,7 @@ def _read_npz(path: Path) -> Mapping[str, NDArray[Any]]:
             total = sum(member.file_size for member in members.values())
             if total > LIMIT:
                 raise DataError(f"{path} unpacks to more than {LIMIT} bytes.", got=total)
-            wanted = [name for name in ("x", "y", *PARTS) if name in members]
+            wanted = [name for name in ("x", "y", "lengths", *PARTS) if name in members]
             if not wanted:
                 got = ", ".join(members) or "an empty file"
                 raise DataError(f"{path} should hold an array x, or x_train and x_test.", got=got)

@@ -15,7 +15,7 @@ from ..errors import BadInput, DataError
 from .columns import Raw
 from .dataset import LIMIT
 
-__all__ = ["MISSING", "read_csv"]
+__all__ = ["MISSING", "decoded", "read_csv"]
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null"})
 """What a missing value is written as, in small letters."""
@@ -32,7 +32,7 @@ def read_csv(path: Path, encoding: str | None) -> list[Raw]:
         DataError: if the file is not text of this encoding, has no header, or lines of different lengths.
         BadInput: if there is no such encoding.
     """
-    text = _decoded(path, encoding)
+    text = decoded(path, encoding)
     delimiter = max(DELIMITERS, key=text.lstrip("\r\n").partition("\n")[0].count)
     header, lines, fields = _fields(path, text, delimiter)
     columns = zip(header, zip(*fields, strict=True), strict=True)
@@ -59,7 +59,13 @@ def _fields(path: Path, text: str, delimiter: str) -> tuple[list[str], list[int]
     return header, lines, fields
 
 
-def _decoded(path: Path, encoding: str | None) -> str:
+def decoded(path: Path, encoding: str | None) -> str:
+    """The text of a file.
+
+    Raises:
+        DataError: if it is not text of this encoding, or larger than memory should hold.
+        BadInput: if there is no such encoding.
+    """
     if path.stat().st_size > LIMIT:
         raise DataError(f"{path} is larger than {LIMIT} bytes.", got=path.stat().st_size, hint="convert it to .npy")
     content = path.read_bytes()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..domain import Discrete, Domain, Table
+from ..domain import Discrete, Domain, Sequences, Table
 from ..errors import DataError, RangeError, unknown
 from ..randomness import derive
 from .density import KnownDensity
@@ -210,8 +210,17 @@ def _kind(domain: Domain) -> str:
     shape = "×".join(map(str, domain.shape)) or "1"
     if isinstance(domain, Table):
         return f"rows of {len(domain.columns)} columns"
+    if isinstance(domain, Sequences):
+        return _kind_of_sequences(domain)
     what = "images" if domain.image else "data"
     return f"{what} {shape}" + (f" of {domain.levels} levels" if isinstance(domain, Discrete) else " real")
+
+
+def _kind_of_sequences(domain: Sequences) -> str:
+    if domain.alphabet is not None:
+        return f"texts of up to {domain.longest} {domain.alphabet.tokens}s, {domain.end} symbols"
+    of = f"{domain.end} levels" if isinstance(domain.element, Discrete) else "real numbers"
+    return f"sequences of up to {domain.longest} elements, {of}"
 
 
 def _joined(*notes: str) -> str:
@@ -294,18 +303,12 @@ def stored(x: Tensor, domain: Domain, name: str = "x") -> Tensor:
     for start in range(0, len(x), 2**14) if not full else ():
         domain.check(x[start : start + 2**14], f"{name}[{start}:{start + 2**14}]")
     data = kept(x, domain)
-    if data.dtype == torch.float32 and not bool(data.isfinite().all()):
+    if data.dtype == torch.float32 and bool((x.isfinite() & ~data.isfinite()).any()):
         raise RangeError(f"{name} holds values beyond single precision.", got=float(x.abs().max()))
     return data
 
 
 def kept(x: Tensor, domain: Domain) -> Tensor:
     """As ``stored``, of data known to lie in the domain."""
-    data = x.to(_storage(domain)).contiguous()
+    data = x.to(domain.storage).contiguous()
     return data + 0.0 if data.is_floating_point() else data  # one zero: -0.0 has other bytes
-
-
-def _storage(domain: Domain) -> torch.dtype:
-    if isinstance(domain, Discrete):
-        return torch.uint8 if domain.levels <= 256 else torch.int64
-    return torch.float64 if isinstance(domain, Table) else torch.float32

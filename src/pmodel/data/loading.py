@@ -17,15 +17,17 @@ from .idx import is_idx
 from .named import NAMED
 from .picture_file import SUFFIXES, Alpha
 from .tables import load_table
+from .text import load_text
 
 __all__ = ["FILES", "load_data"]
 
 FILES: Mapping[str, str] = {
     "folder": "pictures; sub-folders are labels; mixed sizes with size=",
-    ".csv .tsv": "a table with a header line; label= names the column of the label",
+    ".csv .tsv": "a table with a header line; label= names the column of the label, sequence= that of the sequence",
     ".parquet": 'a table; needs pip install "pmodel[parquet]"',
     ".npy": "one array, of any size",
-    ".npz": "arrays x and perhaps y, or x_train, x_test and perhaps y_train, y_test",
+    ".npz": "arrays x and perhaps y, or x_train, x_test and perhaps y_train, y_test; x and lengths are sequences",
+    ".txt": "a text: paragraphs, or lines, are strings; tokens=character, subword or word",
     "IDX (.gz too)": "the format of mnist, recognised by its first bytes",
 }
 """The kinds of file that ``load_data`` takes, each in one line."""
@@ -37,6 +39,7 @@ LOADERS: Mapping[str, Callable[..., Dataset]] = {
     ".pq": load_table,
     ".npy": load_npy,
     ".npz": load_npz,
+    ".txt": load_text,
 }
 
 
@@ -53,6 +56,11 @@ def load_data(
     corrupt: str | None = None,
     alpha: Alpha | None = None,
     mapped: bool | None = None,
+    sequence: str | None = None,
+    sequences: bool | None = None,
+    tokens: str | None = None,
+    vocabulary: int | None = None,
+    longest: int | None = None,
 ) -> Dataset:
     """A data set by name, such as ``digits``, or from a file or folder. After a colon come the labels to keep: ``mnist:3,8``.
 
@@ -74,6 +82,11 @@ def load_data(
         mapped: ``.npy`` and unpacked IDX: whether the data stay in the file and are read when they are needed, by default if
             they are more than 1 GiB. Validation and test data are then at most 10 000 and 128 MiB each. The file must not be
             changed.
+        sequence: Tables: the column that says which sequence a row belongs to.
+        sequences: ``.npy``: whether a row is a sequence, which infinity, or the number of levels, ends.
+        tokens: Texts: what a symbol is, ``character`` (the default), ``subword`` or ``word``.
+        vocabulary: Texts: the most symbols, where they are subwords or words.
+        longest: Texts: the most characters of a string, its end among them.
 
     Raises:
         UnknownName: if there is no such data set, file, label or column; the nearest names are given.
@@ -84,8 +97,18 @@ def load_data(
         raise BadInput("A seed is a whole number from 0.", got=seed)
     if mapped is not None and not isinstance(mapped, bool):
         raise BadInput("mapped is true or false.", got=mapped)
+    if sequences is not None and not isinstance(sequences, bool):
+        hint = "the column of a table is sequence=NAME"
+        raise BadInput("sequences is true or false.", got=sequences, hint=hint)
     given = {"label": label, "columns": columns, "encoding": encoding, "levels": levels, "size": size}
     given |= {"channels": channels, "corrupt": corrupt, "alpha": alpha, "mapped": mapped}
+    given |= {
+        "sequence": sequence,
+        "sequences": sequences,
+        "tokens": tokens,
+        "vocabulary": vocabulary,
+        "longest": longest,
+    }
     options = {name: value for name, value in given.items() if value is not None}
     whole, view = _located(str(source))
     data = _loaded(whole, seed, options)
@@ -129,9 +152,11 @@ def _loaded(source: str, seed: int, options: Mapping[str, Any]) -> Dataset:
 
 
 def _named(source: str, seed: int, options: Mapping[str, Any]) -> Dataset:
-    if options:
-        raise BadInput(f"{source} has no options of its own.", got=", ".join(options))
-    return NAMED[source].load(seed)
+    row = NAMED[source]
+    if strange := [option for option in options if option not in row.takes]:
+        own = f"none but {', '.join(row.takes)}" if row.takes else "no options"
+        raise BadInput(f"{source} has {own} of its own.", got=", ".join(strange))
+    return row.load(seed, **options)
 
 
 def _read(source: str, seed: int, options: Mapping[str, Any]) -> Dataset:

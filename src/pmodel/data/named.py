@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from ..domain import Discrete, Domain, Real
+from ..domain import Discrete, Domain, Real, Sequences
 from ..errors import DataError
 from . import cifar10, faces
 from .binarised import larochelle_files, load_binary, load_larochelle
+from .chains import SIZES as CHAINS
+from .chains import load_chains
 from .dataset import Dataset, Split, assemble
 from .drawn import SIDE, load_tins
 from .mnist import IMAGE, available, load_mnist
+from .stories import load_story
 from .toy import SIZES, TOYS, load_toy
 
 __all__ = ["NAMED", "Named", "datasets"]
@@ -28,18 +32,25 @@ class Named:
     Args:
         name: What ``load_data`` takes.
         line: What it is, in one line.
-        domain: What one datum is.
+        datum: What one datum is; or how to find out, where that takes a moment.
         sizes: How many data are for training, validation and test.
-        load: From a seed to the data set.
+        load: From a seed, and the options that it takes, to the data set.
         here: Whether it can be had without the network.
+        takes: The options of ``load_data`` that mean something for it.
     """
 
     name: str
     line: str
-    domain: Domain
+    datum: Domain | Callable[[], Domain]
     sizes: tuple[int, int, int]
-    load: Callable[[int], Dataset]
+    load: Callable[..., Dataset]
     here: Callable[[], bool] = lambda: True
+    takes: tuple[str, ...] = ()
+
+    @property
+    def domain(self) -> Domain:
+        """What one datum is."""
+        return self.datum if isinstance(self.datum, Domain) else self.datum()
 
     @property
     def offline(self) -> bool:
@@ -132,7 +143,23 @@ def _rows() -> tuple[Named, ...]:
         faces.load_faces,
     )
     toys = (Named(name, f"{toy.line}; density known", Real((2,)), SIZES, _drawer(name)) for name, toy in TOYS.items())
-    return (*real, portraits, *notes, *toys)
+    chains = Named(
+        "hmm-three",
+        "points in the plane, one after another, from a known hidden Markov model",
+        Sequences(Real((2,)), 40),
+        CHAINS,
+        load_chains,
+    )
+    texts = (_text("text-en", "English", (800, 100, 100)), _text("text-ko", "Korean", (800, 100, 100)))
+    return (*real, portraits, *notes, chains, *texts, *toys)
+
+
+def _text(name: str, language: str, sizes: tuple[int, int, int]) -> Named:
+    def load(seed: int = 0, **options: Any) -> Dataset:
+        return load_story(name, **options)
+
+    line = f"small {language} stories, told by a grammar"
+    return Named(name, line, lambda: load().domain, sizes, load, takes=("tokens", "vocabulary", "longest"))
 
 
 def _drawer(name: str) -> Callable[[int], Dataset]:

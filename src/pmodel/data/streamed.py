@@ -13,6 +13,7 @@ from ..domain import Discrete, Domain, Real
 from .dataset import SMALL, Dataset, Split, assemble, kept, set_apart, stored
 from .mapped import AllBut, Mapped
 from .row_file import RowFile
+from .sequences import padded_domain
 from .understood import DIM, arranged, codes_of, counted, dim, numeric, require_finite, tensor_of
 
 __all__ = ["map_data"]
@@ -21,7 +22,9 @@ HELD_OUT, BYTES = 10_000, 2**27
 """Validation and test data are at most so many data and so many bytes each: they are read into memory."""
 
 
-def map_data(file: RowFile, y: NDArray[Any] | None, *, seed: int, levels: int | None) -> Dataset:
+def map_data(
+    file: RowFile, y: NDArray[Any] | None, *, seed: int, levels: int | None, sequences: bool = False
+) -> Dataset:
     """The rows of a file as a data set; those for training stay there.
 
     All values but those of byte pictures, where each byte is a level, are read once to be checked. Where
@@ -32,13 +35,14 @@ def map_data(file: RowFile, y: NDArray[Any] | None, *, seed: int, levels: int | 
         y: Their labels, or None.
         seed: Of the split.
         levels: How many levels the values have, where that is more than the largest of them shows.
+        sequences: Whether a row is a sequence, with the end after its last element.
 
     Raises:
         DataError: if the file is changed meanwhile.
         BadInput: as ``from_arrays``.
     """
     n = len(file)
-    domain = _checked(file, levels)
+    domain = _of_sequences(file, levels) if sequences else _checked(file, levels)
     labels, label_names = codes_of(None if y is None else numeric(y, "y"), n)
 
     def kept_rows(rows: NDArray[Any]) -> Tensor:
@@ -56,6 +60,10 @@ def map_data(file: RowFile, y: NDArray[Any] | None, *, seed: int, levels: int | 
     train = AllBut(n, torch.cat([valid, test]))
     parts = part(train, train[torch.arange(len(train))]), part(valid, valid), part(test, test)
     return assemble(file.path.name, domain, parts, label_names=label_names, note=note)
+
+
+def _of_sequences(file: RowFile, levels: int | None) -> Domain:
+    return padded_domain(file.blocks, file.shape, file.dtype, levels)
 
 
 def _checked(file: RowFile, levels: int | None) -> Domain:

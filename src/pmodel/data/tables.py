@@ -15,6 +15,7 @@ from .columns import KINDS, Kind, Numbers, Raw, inferred, repeats
 from .csv_file import read_csv
 from .dataset import Dataset, Split, assemble, stored
 from .parquet_file import read_parquet
+from .sequences import of_rows
 
 __all__ = ["load_table"]
 
@@ -26,6 +27,7 @@ def load_table(
     label: str | None = None,
     columns: Mapping[str, Kind] | None = None,
     encoding: str | None = None,
+    sequence: str | None = None,
 ) -> Dataset:
     """A table, each column with its kind (see ``pmodel.data.columns``).
 
@@ -35,6 +37,7 @@ def load_table(
         label: The column that is the label, and no part of a datum.
         columns: The kind of columns that should not be inferred: real, stepped, category, or drop to leave one out.
         encoding: Of a text file that is neither UTF-8 nor marked UTF-16, such as ``cp949``.
+        sequence: The column that says which sequence a row belongs to: the data are then sequences of rows.
 
     Raises:
         DataError: if the file cannot be read as a table; the message names the line or the column.
@@ -43,6 +46,8 @@ def load_table(
     """
     raws = read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else read_csv(path, encoding)
     kinds = _checked_kinds(columns or {}, raws, path)
+    if sequence is not None:
+        return of_rows(raws, sequence, label, kinds, name=path.name, seed=seed)
     y, label_names = _labels(raws, label, path)
     kept = [raw for raw in raws if raw.name != label and kinds.get(raw.name) != "drop"]
     if not kept:

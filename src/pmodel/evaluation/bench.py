@@ -13,13 +13,15 @@ from torch import Tensor
 
 from ..data import Dataset, spread
 from ..data.places import cache
-from ..errors import BadInput, NotSupported, RangeError
+from ..domain import Sequences
+from ..errors import BadInput, NotSupported, require_whole
 from ..likelihood import Likelihood
-from ..metrics import Measure, bits_per_dim_json, likelihood_json
+from ..metrics import Measure, costs, likelihood_json
 from ..metrics.features import Columns, Extractor
 from ..metrics.fidelity import Fidelity
 from ..metrics.judge import FILE, Judge, can_judge, judge_for
 from ..metrics.measure import choose, named
+from ..metrics.summaries import Summaries
 from ..metrics.truth import Divergence, kl_data_model, kl_model_data
 from ..model import Model
 from ..randomness import derive, generator
@@ -67,8 +69,7 @@ class Bench:
         progress: Callable[[float], None] | None = None,
     ) -> None:
         for name, value, low in (("n", n, 2), ("effort", effort, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= 10**6:
-                raise RangeError(f"{name} must be a whole number from {low} to 1000000.", got=value)
+            require_whole(name, value, low, 10**6)
         part = data.split(split)
         rows = choose(len(part), n, seed, "score")
         self.data, self.n, self.split, self.effort, self.seed = data, n, split, effort, seed
@@ -76,7 +77,7 @@ class Bench:
         self.measure = Measure(
             data=data.hash, split=split, which=named(rows, len(part)), probability=data.domain.measure
         )
-        self.extractor: Extractor = Columns(data.domain, spread(data.train.x))
+        self.extractor: Extractor = features_of(data)
         if judge is not None or can_judge(data):
             self.extractor = judge_for(data, judges or judges_folder(), judge=judge, progress=progress)
         self.fidelity = Fidelity(data, split, n, seed, self.extractor)
@@ -126,8 +127,8 @@ class Bench:
         samples, given = self._sampled(model, speed, health)
         metrics: dict[str, Any] = {}
         likelihood = None if scored is None else likelihood_json(scored, self.measure)
-        if likelihood is not None and self.data.domain.measure == "mass":
-            metrics["bits_per_dim"] = bits_per_dim_json(likelihood, self.data.domain.entries)
+        if likelihood is not None and scored is not None:
+            metrics |= costs(likelihood, scored.values, self.x, self.data.domain)
         if samples is not None:
             metrics |= self.fidelity(samples, given)
         metrics |= self._divergences(model, scored, samples)
@@ -188,7 +189,7 @@ class Bench:
         seconds = time.perf_counter() - began
         speed |= {"samples_per_second": self.n / max(seconds, 1e-9), "sample_seconds": seconds, "sampled": self.n}
         speed |= {"network_calls": max(calls.values(), default=0), "sample_memory_bytes": memory.peak}
-        if samples.is_floating_point() and bool(samples.isinf().any()):
+        if not bool((self.data.domain.sound(samples) | samples.isnan()).all()):
             health.append("no distance: some samples are infinite")
             return None, None
         return samples, given
@@ -198,6 +199,12 @@ def _here(scored: Likelihood) -> Likelihood:
     """A likelihood on the processor: whoever holds it has waited for the GPU."""
     stderr = None if scored.mc_stderr is None else scored.mc_stderr.cpu()
     return Likelihood(scored.values.cpu(), scored.kind, scored.estimator, stderr)
+
+
+def features_of(data: Dataset) -> Extractor:
+    """What distances look at where there is no judge."""
+    train = spread(data.train.x)
+    return Summaries(data.domain, train) if isinstance(data.domain, Sequences) else Columns(data.domain, train)
 
 
 def judges_folder() -> Path:

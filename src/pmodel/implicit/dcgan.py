@@ -38,7 +38,7 @@ from torch.nn import functional as F
 
 from ..capability import Samples
 from ..domain import Discrete, Domain
-from ..errors import BadInput, RangeError
+from ..errors import BadInput, RangeError, require_whole
 from ..learning import Batch, GradientTrained, Loss, Phase, Recipe
 from .loss import LOSSES, gradient_penalty
 
@@ -98,8 +98,7 @@ class DCGAN(Samples, GradientTrained):
         if reason is not None or not isinstance(domain, Discrete):
             raise BadInput(f"DCGAN cannot take these data: {reason}.", got=domain)
         for name, value in (("latent", latent), ("channels", channels), ("width", width), ("repeats", repeats)):
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2**12:
-                raise RangeError(f"{name} must be a whole number from 1 to {2**12}.", got=value)
+            require_whole(name, value, 1)
         if loss not in LOSSES:
             raise BadInput(f"loss is one of {', '.join(LOSSES)}.", got=loss)
         if not 0 <= penalty < math.inf:

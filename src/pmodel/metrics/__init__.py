@@ -6,8 +6,9 @@ from .judge import Judge as Judge
 from .judge import judge_for as judge_for
 from .likelihood import Candidate as Candidate
 from .likelihood import Verdict as Verdict
-from .likelihood import bits_per_dim_json as bits_per_dim_json
+from .likelihood import bits_json as bits_json
 from .likelihood import compare_likelihoods as compare_likelihoods
+from .likelihood import costs as costs
 from .likelihood import likelihood_json as likelihood_json
 from .measure import Measure as Measure
 from .measure import same_measure as same_measure
@@ -18,8 +19,9 @@ __all__ = [
     "Measure",
     "Moments",
     "Verdict",
-    "bits_per_dim_json",
+    "bits_json",
     "compare_likelihoods",
+    "costs",
     "frechet_distance",
     "judge_for",
     "likelihood_json",

@@ -17,13 +17,15 @@ and everything else is undecided. Draws of a stochastic bound are part of :math:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
 
+from ..domain import Domain, Sequences
+from ..domain.alphabet import CODE_POINTS
 from ..errors import BadInput
 from ..likelihood import Kind, Likelihood
 from .measure import Measure, same_measure
@@ -31,8 +33,9 @@ from .measure import Measure, same_measure
 __all__ = [
     "Candidate",
     "Verdict",
-    "bits_per_dim_json",
+    "bits_json",
     "compare_likelihoods",
+    "costs",
     "likelihood_json",
     "places",
     "seeds_half",
@@ -234,16 +237,54 @@ def likelihood_json(likelihood: Likelihood, measure: Measure) -> dict[str, Any]:
     }
 
 
-def bits_per_dim_json(nats: dict[str, Any], entries: int) -> dict[str, Any]:
-    r"""The same likelihood as a cost in bits per dimension, :math:`-\log p(x) / (D \log 2)`.
+def bits_json(
+    nats: Mapping[str, Any], values: Tensor, sizes: Tensor, unit: str, seed_stderr: float = 0.0
+) -> dict[str, Any]:
+    r"""The same likelihood as a cost c in bits per unit, :math:`-\sum_i \log p(x_i) / (\log 2 \sum_i D_i)` over all data.
 
-    ``kind`` stays that of the likelihood: where it is a lower bound, the cost is an upper one.
+    Where all data are of one size, that is the mean cost over it; else it is a ratio of means, whose standard error is that of
+    the mean of :math:`-\log p(x_i) / \log 2 - c D_i`, over the mean size. ``kind`` stays that of the likelihood: where that is
+    a lower bound, the cost is an upper one.
+
+    Args:
+        nats: The likelihood as JSON.
+        values: Nats of each datum, ``(N,)``.
+        sizes: The units :math:`D_i` of each datum, ``(N,)``.
+        unit: What they are called: ``bits/dim`` or ``bits/character``.
+        seed_stderr: The standard error of the mean in nats that comes from the training seed.
     """
-    scale = entries * math.log(2)
-    value, stderr = nats["value"], nats["stderr"]
-    return {
-        **nats,
-        "unit": "bits/dim",
-        "value": None if value is None else -value / scale,
-        "stderr": None if stderr is None else stderr / scale,
-    }
+    mean_size = float(sizes.double().mean())
+    if nats["value"] is None or mean_size == 0:
+        return {**nats, "unit": unit, "value": None, "stderr": None}
+    bits, sizes = -values.double().cpu() / math.log(2), sizes.double().cpu()
+    cost = float(bits.mean()) / mean_size
+    stderr = None
+    if nats["stderr"] is not None:
+        own = float((bits - cost * sizes).std()) / math.sqrt(len(bits))
+        stderr = math.hypot(own, seed_stderr / math.log(2)) / mean_size
+    return {**nats, "unit": unit, "value": cost, "stderr": stderr}
+
+
+def costs(
+    nats: Mapping[str, Any], values: Tensor, x: Tensor, domain: Domain, seed_stderr: float = 0.0
+) -> dict[str, dict[str, Any]]:
+    """A likelihood in the other units that it has, by the names of ``report.json``: for masses, bits per entry that is there.
+
+    And for texts bits per character, the one unit in which alphabets compare. A character that is not in the alphabet costs as
+    much as it takes to say which of all that Unicode has room for it is, so that no alphabet gains by knowing few.
+
+    Args:
+        nats: The likelihood as JSON.
+        values: Nats of each datum, ``(N,)``.
+        x: The data.
+        domain: Theirs.
+        seed_stderr: As in ``bits_json``.
+    """
+    if domain.measure != "mass":
+        return {}
+    found = {"bits_per_dim": bits_json(nats, values, domain.sizes(x), "bits/dim", seed_stderr)}
+    if isinstance(domain, Sequences) and domain.alphabet is not None:
+        spelt = values.cpu() - domain.alphabet.unknown(x).cpu() * math.log(CODE_POINTS)
+        characters = domain.characters(x)
+        found["bits_per_character"] = bits_json(nats, spelt, characters, "bits/character", seed_stderr)
+    return found

@@ -21,6 +21,7 @@ MODEL_SOURCES = {
     "mixture": "dempster1977",
     "realnvp": "dinh2017",
     "pixelcnn": "vandenoord2016",
+    "pixelrnn": "vandenoordrnn2016",
     "vae": "kingma2014",
     "ddpm": "ho2020",
     "dcgan": "radford2016",

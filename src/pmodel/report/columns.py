@@ -29,6 +29,8 @@ WAYS = {
     "real": ("≈ real", "the nearer to real data the better"),
 }
 """Which way is better: a sign and words."""
+BITS = {"bits_per_dim": "bits per dimension", "bits_per_character": "bits per character"}
+"""The likelihood in other units."""
 BESIDE = ("precision", "recall", "judge", "coverage", "two_sample")
 """Which measurements of samples stand in the first table beside a distance: the first two that there are."""
 COSTS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
@@ -91,8 +93,7 @@ class Column:
 def columns(models: Sequence[Model], truth: Mapping[str, Any] | None = None) -> list[Column]:
     """A column for every number that some model has, in the order of the groups."""
     found = [_likelihoods(models, truth)]
-    if any(m["metrics"].get("bits_per_dim") for m in models):
-        found.append(_bits())
+    found += [_bits(key, title) for key, title in BITS.items() if any(m["metrics"].get(key) for m in models)]
     metrics = [_metric(row, models) for row in METRICS if any(m["metrics"].get(row.name) for m in models)]
     found += sorted(metrics, key=lambda column: list(GROUPS).index(column.group))
     found += [_cost(*cost) for cost in COSTS if any(_speed(m, cost[0]) is not None for m in models)]
@@ -106,7 +107,8 @@ def overview(found: Sequence[Column]) -> list[Column]:
     keys = {column.key for column in found}
     distance = leading(found)
     beside = [key for key in BESIDE if key in keys][:2]
-    short = {"likelihood", "bits_per_dim", *([distance.key] if distance else []), *beside, *SHORT_COSTS}
+    bits = next((key for key in reversed(BITS) if key in keys), "likelihood")
+    short = {"likelihood", bits, *([distance.key] if distance else []), *beside, *SHORT_COSTS}
     return [column for column in found if column.key in short]
 
 
@@ -139,14 +141,12 @@ def _likelihoods(models: Sequence[Model], truth: Mapping[str, Any] | None) -> Co
     )
 
 
-def _bits() -> Column:
+def _bits(key: str, title: str) -> Column:
     def cell(model: Model) -> Cell | None:
-        written = model["metrics"].get("bits_per_dim")
+        written = model["metrics"].get(key)
         return None if written is None or written["impossible"] else Cell(likelihood(written), written["value"])
 
-    return Column(
-        "bits_per_dim", "bits per dimension", "likelihood", "smaller", cell, lambda m: m["metrics"].get("bits_per_dim")
-    )
+    return Column(key, title, "likelihood", "smaller", cell, lambda m: m["metrics"].get(key))
 
 
 def _metric(row: Row, models: Sequence[Model]) -> Column:

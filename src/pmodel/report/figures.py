@@ -11,10 +11,11 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..domain import Discrete, Domain, Real, Table
+from ..domain import Discrete, Domain, Real, Sequences, Table
 from ..pictures import grid, png
 from .markup import Markup, element, image_uri, joined
 from .numbers import number
+from .sequences import of_sequences
 
 __all__ = ["Gallery"]
 
@@ -64,7 +65,8 @@ class Gallery:
     @property
     def wide(self) -> bool:
         """Whether a figure takes the whole width: rows of a table do."""
-        return not (self.domain.image or self.plane or self._states or self.domain.entries == 1)
+        small = self.plane or self._states or self.domain.entries == 1
+        return not (self.domain.image or small or isinstance(self.domain, Sequences))
 
     @property
     def _states(self) -> int:
@@ -83,6 +85,8 @@ class Gallery:
         """
         if self.domain.image:
             return _images(x, self.domain, description)
+        if isinstance(self.domain, Sequences):
+            return of_sequences(x, self.real, self.domain, description)
         if self.plane:
             return self._points(x[:POINTS], description)
         if self._states:

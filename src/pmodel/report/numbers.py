@@ -73,7 +73,7 @@ def likelihood(written: Mapping[str, Any] | None) -> str:
         return "none"
     if written["impossible"]:
         return f"impossible: {count(written['impossible'])} of {count(written['n'])}"
-    kinds = COST_KINDS if written["unit"] == "bits/dim" else KINDS
+    kinds = COST_KINDS if written["unit"].startswith("bits/") else KINDS
     return f"{kinds[written['kind']]} {_with_error(written['value'], written['stderr'])}"
 
 

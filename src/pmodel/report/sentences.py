@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..data import Dataset
-from ..domain import Discrete, Table
+from ..domain import Discrete, Sequences, Table
 from ..metrics.catalogue import METRICS
 from ..metrics.catalogue import row as metric_row
 from ..train.diagnosis import REMEDY, USELESS
@@ -53,13 +53,25 @@ MEANING = (
 def lead(data: Dataset) -> str:
     """What one datum is, in a line."""
     shape = "×".join(map(str, data.domain.shape)) or "1"
-    if isinstance(data.domain, Table):
+    if isinstance(data.domain, Sequences):
+        what = _of_sequences(data.domain)
+    elif isinstance(data.domain, Table):
         what = f"rows of {shape} columns"
     else:
         entries = f"{shape} number{'s' if data.domain.entries > 1 else ''} a datum"
         what = f"images of {shape}" if data.domain.image else entries
         what += f", {data.domain.levels} levels" if isinstance(data.domain, Discrete) else ", real"
     return f"{what}, {len(data.label_names)} labels" if data.given is not None else what
+
+
+def _of_sequences(domain: Sequences) -> str:
+    """What a sequence is, in a line."""
+    if domain.alphabet is not None:
+        return f"texts of at most {domain.longest} {domain.alphabet.tokens}s, {domain.end} symbols"
+    element = f"{domain.end} levels" if isinstance(domain.element, Discrete) else "real"
+    shape = "×".join(map(str, domain.element.shape)) or "1"
+    numbers = f"{shape} number{'s' if domain.element.entries > 1 else ''}"
+    return f"sequences of at most {domain.longest} elements of {numbers}, {element}"
 
 
 def _sampled(report: Report) -> int:

@@ -109,6 +109,8 @@ svg text.name { fill: var(--ink); }
 .bar { fill: var(--bar); } .truth { stroke: var(--truth); stroke-width: 1.6; }
 .axis { stroke: var(--soft); } .rule { stroke: var(--faint); } .tie { stroke: var(--soft); stroke-width: .6; }
 .dot { fill: var(--s0); } .error { stroke: var(--s0); stroke-width: 1.4; }
+.texts p { font-size: .86rem; margin: 0 0 .7rem; white-space: pre-wrap; overflow-wrap: anywhere; max-width: 34rem; }
+.curve { fill: none; stroke: var(--s0); stroke-width: 1.2; stroke-linejoin: round; }
 .floor { stroke: var(--soft); stroke-dasharray: 5 4; }
 .line { fill: none; stroke-width: 1.6; stroke-linejoin: round; }
 .s0, .s4 { stroke: var(--s0); } .s1, .s5 { stroke: var(--s1); } .s2, .s6 { stroke: var(--s2); } .s3, .s7 { stroke: var(--s3); }

@@ -16,7 +16,7 @@ import torch
 
 from .. import __version__
 from ..data import Dataset
-from ..metrics import Candidate, Judge, bits_per_dim_json
+from ..metrics import Candidate, Judge, costs
 from ..metrics.catalogue import METRICS
 from ..metrics.inception import Inception
 from .commands import comparing
@@ -44,7 +44,7 @@ def summary(data: Dataset, bench: Bench, shared: Mapping[str, Any], outcomes: Se
     for outcome in outcomes:
         groups.setdefault(outcome.job.entry.label, []).append(outcome)
     candidates = [c for label, group in groups.items() if (c := _candidate(label, group, bench)) is not None]
-    models = [_model(label, group, candidates, data) for label, group in groups.items()]
+    models = [_model(label, group, candidates, bench) for label, group in groups.items()]
     order = ranked(models, candidates)
     for model in models:
         model["place"] = {column: found.get(model["label"]) for column, (_, found) in order.items()}
@@ -89,15 +89,15 @@ def _candidate(label: str, group: Sequence[Outcome], bench: Bench) -> Candidate 
     return Candidate(label, bench.measure, scored) if scored else None
 
 
-def _model(label: str, group: Sequence[Outcome], candidates: Sequence[Candidate], data: Dataset) -> dict[str, Any]:
+def _model(label: str, group: Sequence[Outcome], candidates: Sequence[Candidate], bench: Bench) -> dict[str, Any]:
     """One row of the comparison."""
     whole = [o for o in group if o.evaluation is not None]
     found = [o.evaluation.to_json() for o in whole if o.evaluation is not None]
     candidate = next((c for c in candidates if c.name == label), None)
     likelihood = None if candidate is None else candidate.to_json()
     metrics: dict[str, Any] = {}
-    if likelihood is not None and data.domain.measure == "mass":
-        metrics["bits_per_dim"] = bits_per_dim_json(likelihood, data.domain.entries)
+    if likelihood is not None and candidate is not None:
+        metrics |= costs(likelihood, candidate.values, bench.x, bench.data.domain, candidate.seed_stderr)
     for row in METRICS:
         values = [e["metrics"][row.name] for e in found if row.name in e["metrics"]]
         if values:

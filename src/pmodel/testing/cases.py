@@ -1,7 +1,7 @@
 """The cases that models are tried on: small domains, with and without a label, and data with structure to learn.
 
-They are few and cover pairs of properties (discrete or real, one entry or many, vector or image, labelled or not, complete or
-with missing values), because errors sit in single properties and in pairs of them.
+They are few and cover pairs of properties (discrete or real, one entry or many, vector, image or sequence, labelled or not,
+complete or with missing values), because errors sit in single properties and in pairs of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
-from ..domain import Column, Discrete, Domain, Real, Table
+from ..domain import Column, Discrete, Domain, Real, Sequences, Table
 from ..learning import Batch
 
 __all__ = ["CASES", "FREQUENCIES", "Case", "toy"]
@@ -68,6 +68,11 @@ CASES: tuple[Case, ...] = (
     Case("real and category", Table((_REAL, _CATEGORY))),
     Case("mixed table", Table((_REAL, _ROUNDED, _CATEGORY, _GAPPY))),
     Case("mixed table, given a label", Table((_GAPPY, _CATEGORY)), LABEL),
+    Case("words", Sequences(Discrete((), 3), 4)),
+    Case("words, given a label", Sequences(Discrete((), 3), 4), LABEL),
+    Case("text", Sequences(Discrete((), 3), 4, ends=True)),
+    Case("curves", Sequences(Real((1,)), 2)),
+    Case("curves with gaps", Sequences(Real((2,)), 5, missing=True)),
 )
 
 
@@ -92,6 +97,10 @@ def toy(case: Case, n: int, generator: Generator, *, complete: bool = False) -> 
         labels = torch.multinomial(weights, n, replacement=True, generator=generator)
         t = t + 1.5 * (labels.unsqueeze(1) - (given.levels - 1) / 2) * (1 - 2 * (entries % 2))
     x = (0.5 + 2 * t if case.bare else _squashed(t, domain)).reshape(n, *domain.shape)
+    if isinstance(domain, Sequences):
+        x = domain.cut(x, _lengths(domain, n, labels, generator))
+        if domain.missing and not complete:
+            x[(torch.rand(x.shape, generator=generator) < MISSING) & x.isfinite()] = torch.nan
     if isinstance(domain, Table) and not complete:
         gaps = torch.tensor([MISSING if column.missing else 0.0 for column in domain.columns])
         x[torch.rand(x.shape, generator=generator) < gaps] = torch.nan
@@ -99,8 +108,18 @@ def toy(case: Case, n: int, generator: Generator, *, complete: bool = False) -> 
     return Batch(domain.check(x), labels, None if bool(observed.all()) else observed)
 
 
+def _lengths(domain: Sequences, n: int, labels: Tensor | None, generator: Generator) -> Tensor:
+    """Lengths that are skewed, to the other side for the first label; all of them occur."""
+    u = torch.rand(n, generator=generator).square()
+    u = torch.where(labels == 0, 1 - u, u) if labels is not None else u
+    shortest = 0 if domain.ends else 1
+    return shortest + (u * (domain.longest + 1 - shortest)).floor().clamp(max=domain.longest - shortest).long()
+
+
 def _squashed(t: Tensor, domain: Domain) -> Tensor:
     """The hidden variable as values of the domain, entry by entry."""
+    if isinstance(domain, Sequences):
+        return _squashed(t, domain.element)
     if isinstance(domain, Discrete):
         return _levels(t, domain.levels)
     if not isinstance(domain, Table):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..domain import Sequences
 from ..learning import Batch, Phase
 from ..model import Model
 from ..randomness import forked, generator
@@ -45,6 +46,8 @@ def start(model: Model, data: Batch, seed: int) -> None:
     """Record the labels' frequencies and prepare the model."""
     if data.given is not None:
         model.record_frequencies(data.given)
+    if isinstance(model.domain, Sequences) and not model.domain.ends:
+        model.record_lengths(model.domain.lengths(data.x), data.given)
     with torch.no_grad():
         model.prepare(data.x, data.given, generator(seed, "prepare"))
 

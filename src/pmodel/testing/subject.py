@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from ..catalogue import Row
-from ..domain import Discrete, Domain, Table
+from ..domain import Discrete, Domain, Sequences, Table
 from ..learning import Batch
-from ..model import Model
+from ..model import RECORDED, Model
 from ..randomness import forked, generator
 from ..wrappers import ByClass, Dequantised, Wrapper
 from .cases import Case, toy
 from .fitting import learn
-from .measure import Masses, Nodes, grid, is_small
+from .measure import Masses, Nodes, grid, has_states, is_small, whole_grid
 
 __all__ = ["Subject", "core_of"]
 
@@ -120,9 +120,7 @@ class Subject:
     @cached_property
     def nodes(self) -> Nodes:
         """Nodes over the whole domain, where it is small: around the data and the model's own samples."""
-        cells = NODES[self.fitted.kind][self.real_axes]
-        entries = tuple(range(self.domain.entries))
-        return grid(self.domain, self.around, entries, cells, generator(2, "conformance"))
+        return whole_grid(self.domain, self.around, NODES[self.fitted.kind], generator(2, "conformance"))
 
     @cached_property
     def around(self) -> Tensor:
@@ -142,25 +140,21 @@ class Subject:
         names = {name.rpartition(".")[2] for name in self.fitted.statistics(self.data, generator(0, "statistics"))}
         before = self.fresh().state_dict()
         after = self.fitted.state_dict().items()
-        moved = [
-            name for name, t in after if not name.endswith("given_frequencies") and not torch.equal(t, before[name])
-        ]
+        moved = [name for name, t in after if not name.endswith(RECORDED) and not torch.equal(t, before[name])]
         return bool(moved) or names != {"n"}
-
-    @property
-    def real_axes(self) -> int:
-        """The number of entries without a spacing, at least 1."""
-        return max(1, int((self.domain.steps == 0).sum()))
 
     @property
     def summable(self) -> bool:
         """Whether its probability can be summed or integrated over its domain."""
         if not (is_small(self.domain) and self.blank.can("score") and self.blank.can("sample")):
             return False
-        return self.weighted or isinstance(self.domain, Discrete)
+        return self.weighted or has_states(self.domain)
 
     def masses(self, label: int | None) -> Masses:
-        """The probability of every node under a label; under the mixture of all for a conditional model without one."""
+        """The probability of every node under a label; under the mixture of all for a conditional model without one.
+
+        Where the likelihood of a sequence is given its length, the probability of the length is a factor here.
+        """
         if label not in self._masses:
             mixed = label is None and self.blank.given is not None
             self._masses[label] = self._mixed() if mixed else self._under(label)
@@ -168,7 +162,19 @@ class Subject:
 
     def _under(self, label: int | None) -> Masses:
         p, stderr = self.weigh(self.nodes.x, label, min(MOST_DRAWS[self.weighted], DRAWS // len(self.nodes.x)))
-        return Masses(self.nodes, p, stderr)
+        length = self.of_lengths(self.nodes.x, label)
+        return Masses(self.nodes, p * length, stderr * length)
+
+    def of_lengths(self, x: Tensor, label: int | None) -> Tensor:
+        """The probability of each datum's length in samples under a label; one where the model itself says where data end."""
+        if not isinstance(self.domain, Sequences) or self.domain.ends:
+            return torch.ones(len(x), dtype=torch.float64)
+        rows: Tensor = self.fitted.length_frequencies[label or 0]
+        return rows[self.domain.lengths(x) - 1]
+
+    def last_entry(self, datum: Tensor) -> int:
+        """The last entry of a datum ``(1, *shape)`` that is there; the first of an empty text."""
+        return max(0, int(self.domain.sizes(datum)) - 1)
 
     def weigh(self, x: Tensor, label: int | None, draws: int, observed: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The probability of each datum and its Monte Carlo error: the mean weight over many draws, or the exact value.

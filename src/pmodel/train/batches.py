@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data import Mapped, Split
-from ..domain import Discrete, Domain, Table
+from ..domain import Domain
 from ..learning import Batch, Recipe
 from ..randomness import generator
 from .augmentation import augmented, binarised
@@ -102,9 +102,8 @@ class Batches:
         return self._batch(self.x[rows], None if self.y is None else self.y[rows])
 
     def _batch(self, x: Tensor, y: Tensor | None) -> Batch:
-        x = x.to(self.device)
-        x = x.to(torch.int64) if isinstance(self.domain, Discrete) else x
-        observed = ~x.isnan() if isinstance(self.domain, Table) and self.domain.missing else None
+        x = self.domain.unpacked(x.to(self.device))
+        observed = self.domain.observed(x)
         given = None if y is None else y.to(self.device, torch.int64)
         return Batch(x, given, None if observed is None or bool(observed.all()) else observed)
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ..data import Dataset, Split, in_memory
-from ..domain import Discrete, Domain, Table
+from ..domain import Domain
 from ..errors import Diverged
 from ..model import Model
 from ..randomness import generator
@@ -211,8 +211,7 @@ class Doctor:
         )
 
     def _broken(self, x: Tensor) -> Diagnosis | None:
-        bad = x.isinf() if isinstance(self.model.domain, Table) else ~x.isfinite()  # a table's NaN is a missing value
-        rows = int(bad.flatten(1).any(1).sum())
+        rows = int((~self.model.domain.sound(x)).flatten(1).any(1).sum())
         if not rows:
             return None
         words = f"{rows} of {len(x)} samples hold values that are not finite."
@@ -277,8 +276,10 @@ def _drawn(split: Split, most: int, noise: torch.Generator) -> Split:
 def _whole(split: Split, domain: Domain) -> tuple[Tensor, Tensor | None]:
     """At most ``ROWS`` data with nothing missing, as a model takes them, and their labels."""
     x = in_memory(split.x)
-    x = x.to(torch.int64) if isinstance(domain, Discrete) else x
-    rows = x.isfinite().flatten(1).all(1).nonzero().flatten()[:ROWS]
+    x = domain.unpacked(x)
+    known = domain.observed(x)
+    rows = torch.arange(len(x)) if known is None else known.flatten(1).all(1).nonzero().flatten()
+    rows = rows[:ROWS]
     return x[rows], None if split.y is None else split.y[rows]
 
 

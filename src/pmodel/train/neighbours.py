@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..domain import Domain
+from ..domain import Domain, Sequences
 
 __all__ = ["Columns", "copied", "differ", "nearest"]
 
@@ -35,6 +35,7 @@ class Columns:
 
     def __init__(self, domain: Domain, train: Tensor) -> None:
         self.image = domain.image
+        self.end = domain.end if isinstance(domain, Sequences) else None
         rows = self._rows(train)
         self.loc = rows.nanmean(0).nan_to_num()
         variance = (rows - self.loc).square()
@@ -47,6 +48,8 @@ class Columns:
         return rows.nan_to_num(0.0).clamp(-FARTHEST, FARTHEST).float()
 
     def _rows(self, x: Tensor) -> Tensor:
+        if self.end is not None:
+            x = x.double().masked_fill(x == self.end, torch.nan)
         if not self.image:
             return x.cpu().double().flatten(1)
         height, width = (min(SIDE, side) for side in x.shape[2:])

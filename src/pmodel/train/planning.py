@@ -15,7 +15,7 @@ import torch
 
 from ..data import Dataset
 from ..device import device_of
-from ..errors import BadInput, RunError, unknown
+from ..errors import BadInput, RunError, require_whole, unknown
 from ..learning import ClosedForm, GradientTrained, Recipe
 from ..model import Model
 from ..randomness import as_generator
@@ -141,11 +141,13 @@ def plan(
     began = time.perf_counter()
     as_generator(seed)  # refuses what is no seed
     recipe = recipe_with(model, settings or {})
+    if data.train.intensities is None and "binarise" not in (settings or {}):
+        recipe = dataclasses.replace(recipe, binarise=False)  # a model's own recipe asks for it only where it can be
     _require_changes(recipe, data)
     if steps is not None and budget is not None:
         raise BadInput("A run has a number of steps or a budget, not both.", got=f"steps={steps}, budget={budget}")
-    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= 10**9):
-        raise BadInput("steps must be a whole number from 1 to 1000000000.", got=steps)
+    if steps is not None:
+        require_whole("steps", steps, 1, 10**9)
     if budget is not None and not 0 < budget <= 30 * 86400:
         raise BadInput("A budget is more than 0 seconds and at most 30 days.", got=budget)
     if precision not in ("auto", "float32", "bfloat16"):

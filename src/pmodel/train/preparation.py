@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..data import Dataset
+from ..domain import Sequences
 from ..errors import BadInput
 from ..model import Model
 from ..randomness import generator
@@ -46,6 +47,10 @@ def prepare(model: Model, data: Dataset, batches: Batches, seed: int) -> None:
     subset = batches.subset(SUBSET, seed)
     if model.given is not None and data.train.y is not None:
         model.record_frequencies(data.train.y.to(batches.device, torch.int64))
+    if isinstance(data.domain, Sequences) and not data.domain.ends:
+        blocks = [(data.domain.lengths(block.x), block.given) for _, block in batches.blocks()]
+        labels = [given for _, given in blocks if given is not None]
+        model.record_lengths(torch.cat([lengths for lengths, _ in blocks]), torch.cat(labels) if labels else None)
     with torch.no_grad():
         model.prepare(subset.x, subset.given, generator(seed, "prepare", device=batches.device))
 

@@ -10,6 +10,8 @@ Standardised   (x - loc) / scale               -log scale                   as t
 Dequantised    x + step · (u - 1/2), u ~ U     +log step                    a lower bound of the mass
 =============  ==============================  ===========================  ==========================
 
+The noise u may have a learned density q(u | x) instead, which takes -log q to the log-volume (``noise.py``).
+
 ``make`` puts the right ones around a model for a domain that it does not take by itself, and they are recorded.
 
 ``ByClass`` makes one model a class; ``WithPrior`` gives the codes of an autoencoder a density.

@@ -60,6 +60,12 @@ class ByClass(Samples, Bound, Completes, Marginalises, ClosedForm):
         """All classes together."""
         return sum(int(model.size) for model in self.models)
 
+    @property
+    def freedom(self) -> int | None:
+        """Those of all classes."""
+        counts = [model.freedom for model in self.models]
+        return None if None in counts else sum(counts)
+
     @contextmanager
     def adjusted(self, **settings: Any) -> Iterator[None]:
         """Other values of the settings of all classes."""

@@ -102,6 +102,11 @@ class CategoricalComponents(Components):
         self.shrinkage = levels / 2 if shrinkage is None else shrinkage
         self.register_buffer("table", torch.full((components, entries, levels), 1 / levels, dtype=torch.float64))
 
+    @property
+    def freedom(self) -> int:
+        """``K D (L - 1)``: each table sums to one."""
+        return self.components * self.entries * (self.levels - 1)
+
     def expectations(self) -> Tensor:
         """The expected levels."""
         return self.table @ torch.arange(self.levels, dtype=torch.float64, device=self.table.device)

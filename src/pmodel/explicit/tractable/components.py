@@ -59,6 +59,11 @@ class Components(nn.Module, ABC):
         self.components = components
         self.entries = entries
 
+    @property
+    @abstractmethod
+    def freedom(self) -> int:
+        """Free parameters of all components together, without their weights."""
+
     @abstractmethod
     def expectations(self) -> Tensor:
         """The expectations of the components, ``(K, D)``."""

@@ -6,14 +6,14 @@ that on a busy machine nearly all of the time goes into waiting. Here each threa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["in_parts"]
+__all__ = ["each", "in_parts"]
 
 T = TypeVar("T")
 
@@ -32,10 +32,23 @@ def in_parts(work: Callable[[Tensor], T], x: Tensor, block: int) -> list[T]:
         block: How many rows ``work`` treats at a time.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or x.device.type != "cpu" or len(x) < threads * WORTHWHILE * block:
+    if x.device.type != "cpu" or len(x) < threads * WORTHWHILE * block:
         return [work(x)]
+    return each(work, list(torch.chunk(x, threads)))
+
+
+def each(work: Callable[[Tensor], T], parts: Sequence[Tensor]) -> list[T]:
+    """``work`` on each of the parts, in order: as many at a time as PyTorch uses threads, each with one thread alone.
+
+    Args:
+        work: From a part to a result; it must not write to what the others read.
+        parts: The parts.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or not parts or parts[0].device.type != "cpu":
+        return [work(part) for part in parts]
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(work, torch.chunk(x, threads)))
+            return list(pool.map(work, parts))
     finally:
         torch.set_num_threads(threads)  # each thread has its own setting, but new threads take over the latest

@@ -49,6 +49,11 @@ class WeightedSum(Samples, Completes, Marginalises, ClosedForm):
         """The components' means, ``(K, *shape)``: what they look like."""
         return self.parts.expectations().reshape(-1, *self.domain.shape)
 
+    @property
+    def freedom(self) -> int:
+        """The components' parameters, and the weights, which sum to one."""
+        return len(self.weights) - 1 + self.parts.freedom
+
     @abstractmethod
     def _partition(self, x: Tensor, generator: Generator) -> Tensor:
         """The component that each row of ``x`` ``(N, D)`` starts in, ``(N,)``."""

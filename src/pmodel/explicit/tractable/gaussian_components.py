@@ -25,7 +25,7 @@ from torch import Generator, Tensor
 
 from ...errors import Diverged
 from .components import Components, Kernel, Sums, patterns
-from .gaussian_kernels import LOG_2PI, DiagonalKernel, MonomialKernel, WhiteningKernel
+from .gaussian_kernels import LOG_2PI, DiagonalKernel, MonomialKernel, SquaresKernel, WhiteningKernel
 
 __all__ = ["DenseGaussian", "DiagonalGaussian", "GaussianComponents"]
 
@@ -201,6 +201,12 @@ class DenseGaussian(GaussianComponents):
         eye = torch.eye(entries, dtype=torch.float64)
         self.register_buffer("scale_tril", eye.repeat(1 if tied else components, 1, 1))
 
+    @property
+    def freedom(self) -> int:
+        """``K D`` means, and ``D (D + 1) / 2`` of each covariance."""
+        D, covariances = self.entries, len(self.scale_tril)
+        return self.components * D + covariances * D * (D + 1) // 2
+
     def kernel(self) -> Kernel:
         """Monomials while they are few and keep their digits, else whitening."""
         if MonomialKernel.suits(self.means - self.centre, self.scale_tril):
@@ -278,8 +284,15 @@ class DiagonalGaussian(GaussianComponents):
         self.spherical = spherical
         self.register_buffer("variances", torch.ones(components, entries, dtype=torch.float64))
 
+    @property
+    def freedom(self) -> int:
+        """``K D`` means, and D variances of each component, or one."""
+        return self.components * (self.entries + (1 if self.spherical else self.entries))
+
     def kernel(self) -> Kernel:
-        """Entry by entry."""
+        """Squares while they keep their digits, else entry by entry."""
+        if SquaresKernel.suits(self.means - self.centre, self.variances):
+            return SquaresKernel(self.means, self.variances, self.centre)
         return DiagonalKernel(self.means, self.variances)
 
     def covariance(self, k: int) -> Tensor:

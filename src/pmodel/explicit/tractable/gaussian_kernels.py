@@ -1,4 +1,4 @@
-r"""One pass over the data with Gaussian components: three ways to the same squared Mahalanobis distances.
+r"""One pass over the data with Gaussian components: four ways to the same squared Mahalanobis distances.
 
 ``MonomialKernel``
     With :math:`P = \Sigma^{-1}`, the log-density is linear in the monomials of degree two and less,
@@ -8,8 +8,10 @@ r"""One pass over the data with Gaussian components: three ways to the same squa
 ``WhiteningKernel``
     :math:`\|L^{-1}(x - \mu)\|^2`: for more entries than there is room for pairs, and for components so narrow, compared with
     their distance from :math:`c`, that the terms above would cancel.
+``SquaresKernel``
+    For independent entries :math:`\phi(y) = (1, y_i, y_i^2)` is enough.
 ``DiagonalKernel``
-    :math:`\sum_i (x_i - \mu_i)^2 / \sigma_i^2`.
+    :math:`\sum_i (x_i - \mu_i)^2 / \sigma_i^2`, entry by entry, where those would cancel.
 
 Every kernel's finished sums are taken about the components' means.
 """
@@ -24,7 +26,7 @@ from torch import Tensor
 
 from .components import Kernel, Sums
 
-__all__ = ["LOG_2PI", "DiagonalKernel", "MonomialKernel", "WhiteningKernel", "scatter_sums"]
+__all__ = ["LOG_2PI", "DiagonalKernel", "MonomialKernel", "SquaresKernel", "WhiteningKernel", "scatter_sums"]
 
 LOG_2PI = math.log(2 * math.pi)
 NEGLIGIBLE = 1e-16
@@ -136,6 +138,53 @@ class WhiteningKernel(Kernel):
     def sums(self, features: Tensor, weights: Tensor) -> Sums:
         """About the means from the start."""
         return scatter_sums(features, weights, self.means, tied=len(self.scale_tril) == 1)
+
+
+@final
+class SquaresKernel(Kernel):
+    """Densities and sums of independent entries as products with ``(1, y, y²)``, feature-major.
+
+    Args:
+        means: ``(K, D)``.
+        variances: ``(K, D)``.
+        centre: The point c, ``(D,)``.
+    """
+
+    block = 4096
+
+    def __init__(self, means: Tensor, variances: Tensor, centre: Tensor) -> None:
+        self.means, self.centre = means - centre, centre
+        linear = self.means / variances
+        constant = -0.5 * (variances.log() + self.means * linear).sum(-1) - 0.5 * means.shape[1] * LOG_2PI
+        self.coefficients = torch.cat([constant[:, None], linear, -0.5 / variances], 1)
+        self.workspace = means.new_ones(self.coefficients.shape[1], self.block)
+
+    @classmethod
+    def suits(cls, means: Tensor, variances: Tensor) -> bool:
+        r"""Whether :math:`\sum_i |m_i| / \sigma_i + 3` is within reach, as for monomials."""
+        return bool(((means.abs() * variances.rsqrt() + 3).sum(-1) < MonomialKernel.REACH).all())
+
+    def features(self, x: Tensor) -> Tensor:
+        """The entries and their squares, in a workspace that the next call overwrites."""
+        phi, D = self.workspace[:, : len(x)], x.shape[1]
+        y = torch.sub(x.T, self.centre[:, None], out=phi[1 : 1 + D])
+        torch.mul(y, y, out=phi[1 + D :])
+        return phi
+
+    def log_prob(self, features: Tensor) -> Tensor:
+        """One matrix product."""
+        return self.coefficients @ features
+
+    def sums(self, features: Tensor, weights: Tensor) -> Sums:
+        """Its transpose."""
+        return {"moments": (features @ weights.T).T}
+
+    def finish(self, sums: Sums) -> Sums:
+        """The moments about the means."""
+        count, first, second = sums["moments"].split([1, *[self.means.shape[1]] * 2], 1)  # type: ignore[no-untyped-call]
+        m = self.means
+        square = second - 2 * m * first + count * m.square()
+        return {"count": count[:, 0], "shift": first - count * m, "square": square}
 
 
 @final

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from ...errors import BadInput, RangeError
+from ...errors import BadInput, RangeError, require_whole
 from .gaussian_components import DenseGaussian, DiagonalGaussian, GaussianComponents
 from .lowrank_components import LowRankGaussian
 
-__all__ = ["gaussian_components", "require_whole"]
+__all__ = ["gaussian_components"]
 
 LARGEST = 2**31
 """The most entries of the covariances together (16 GB): beyond it only diagonal ones are sensible."""
@@ -50,9 +50,3 @@ def gaussian_components(
         rank = min(rank, max(1, entries - 1))
         return LowRankGaussian(components, entries, rank=rank, isotropic=isotropic, floor=floor, shrinkage=shrinkage)
     raise BadInput("covariance must be one of full, tied, diagonal, spherical, lowrank.", got=covariance)
-
-
-def require_whole(name: str, value: object, least: int, most: int) -> None:
-    """Refuse an option that is not a whole number in its range."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise RangeError(f"{name} must be a whole number from {least} to {most}.", got=value)

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from ...capability import Completes, Marginalises, Samples
 from ...domain import Discrete, Domain, Real
-from ...errors import BadInput, RangeError
+from ...errors import BadInput, RangeError, require_whole
 from ...learning import Batch, ClosedForm
 from .components import patterns
 from .uniform import box_of, checked_margin
@@ -70,16 +70,17 @@ class Histogram(Samples, Completes, Marginalises, ClosedForm):
         super().__init__(domain, given)
         if not 0 <= smoothing < math.inf:
             raise RangeError("smoothing must be a number of counts, 0 or more.", got=smoothing)
-        if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= SMALL:
-            raise RangeError(f"bins must be a whole number from 1 to {SMALL}.", got=bins)
+        require_whole("bins", bins, 1, SMALL)
         self.smoothing, self.margin = smoothing, checked_margin(margin)
         self.levels = domain.levels if isinstance(domain, Discrete) else bins
         D = domain.entries
         small = D * math.log2(self.levels) <= math.log2(SMALL if isinstance(domain, Discrete) else FLAT) + 1e-9
         self.joint = small if joint is None else joint
-        if (D * math.log2(self.levels) if self.joint else math.log2(D * self.levels)) > math.log2(LARGEST):
+        digits = D * math.log10(self.levels) if self.joint else math.log10(D * self.levels)
+        if digits > math.log10(LARGEST):
+            count = f"{self.levels}^{D} = 10^{digits:.0f}" if self.joint else str(D * self.levels)
             raise BadInput(
-                "The table would not fit into memory.",
+                f"The table would have {count} cells: at most {LARGEST} fit into memory.",
                 got=f"{D} entries of {self.levels} values, {'joint' if self.joint else 'one by one'}",
                 hint="use joint=false, or fewer bins",
             )
@@ -92,6 +93,12 @@ class Histogram(Samples, Completes, Marginalises, ClosedForm):
     def tiny(cls, domain: Domain, given: Domain | None = None) -> Self:
         """Four bins."""
         return cls(domain, given, bins=4)
+
+    @property
+    def freedom(self) -> int:
+        """The cells less one of each table, and the edges of the box of real data."""
+        edges = 0 if isinstance(self.domain, Discrete) else 2 * self.domain.entries
+        return self.table.numel() - len(self.table) + edges
 
     @property
     def probabilities(self) -> Tensor:

@@ -92,6 +92,12 @@ class LowRankGaussian(GaussianComponents):
         self.register_buffer("loadings", torch.zeros(components, entries, rank, dtype=torch.float64))
         self.register_buffer("noise", torch.ones(components, entries, dtype=torch.float64))
 
+    @property
+    def freedom(self) -> int:
+        """D means, ``D q - q (q - 1) / 2`` loadings (which are known up to a rotation), and the noise, for each component."""
+        D, q = self.entries, self.rank
+        return self.components * (D + D * q - q * (q - 1) // 2 + (1 if self.isotropic else D))
+
     def kernel(self) -> Kernel:
         """Woodbury."""
         return LowRankKernel(self.means, self.loadings, self.noise)

@@ -8,11 +8,11 @@ from typing import Any, Literal, Self, final
 from torch import Generator, Tensor
 
 from ...domain import Discrete, Domain, Real
-from ...errors import BadInput
+from ...errors import BadInput, require_whole
 from .categorical_components import CategoricalComponents
 from .components import Components
 from .em import WeightedSum
-from .gaussian_options import gaussian_components, require_whole
+from .gaussian_options import gaussian_components
 from .kmeans import kmeans
 
 __all__ = ["Mixture"]

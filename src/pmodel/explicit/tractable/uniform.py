@@ -48,6 +48,11 @@ class Uniform(Samples, Completes, Marginalises, ClosedForm):
         self.register_buffer("low", torch.zeros(domain.shape, dtype=torch.float64))
         self.register_buffer("high", torch.full(domain.shape, float(levels), dtype=torch.float64))
 
+    @property
+    def freedom(self) -> int:
+        """The edges of the box of real data."""
+        return 0 if isinstance(self.domain, Discrete) else 2 * self.domain.entries
+
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> Self:
         """As it is: there is nothing to make smaller."""

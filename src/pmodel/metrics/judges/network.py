@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from ...errors import BadInput
+from ...errors import BadInput, require_whole
 
 __all__ = ["Layout", "Network"]
 
@@ -51,8 +51,7 @@ class Layout:
         limits = [("a side", side, 1, MOST_ENTRIES) for side in self.shape]
         limits += [("classes", self.classes, 0, MOST_CLASSES), ("width", self.width, 1, MOST_WIDTH)]
         for name, value, low, high in [*limits, ("features", self.features, 1, MOST_FEATURES)]:
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise BadInput(f"{name} of a judge must be a whole number from {low} to {high}.", got=value)
+            require_whole(f"{name} of a judge", value, low, high)
         if math.prod(self.shape) > MOST_ENTRIES:
             raise BadInput(f"A picture may have at most {MOST_ENTRIES} entries.", got=self.shape)
 

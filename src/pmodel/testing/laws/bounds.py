@@ -60,7 +60,7 @@ def bounds_lie_below_the_frequencies(subject: Subject) -> None:
     for label in subject.labels:
         masses, x = subject.masses(label), subject.sample(label)
         domain = subject.domain
-        p = torch.bincount(states_of(x, domain), minlength=len(masses.p)).double() / len(x)  # type: ignore[arg-type]
+        p = torch.bincount(states_of(x, masses, domain), minlength=len(masses.p)).double() / len(x)
         error = (p.clamp_min(1 / len(x)) / len(x) + masses.stderr.square()).sqrt()
         worst = float(((masses.p - p) / error).max())
         require(worst < Z, "The bound lies above the frequency of a datum.", got=f"{worst:.1f} errors above")

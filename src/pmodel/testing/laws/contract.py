@@ -100,7 +100,7 @@ def catalogue_row_is_right(subject: Subject) -> None:
     require(set(core.capabilities) == set(row.capabilities), "The catalogue names other verbs.", got=core.capabilities)
     kind = core.kind if core.can("score") else "none"
     require(kind == row.density, "The catalogue names another kind of likelihood.", got=(kind, row.density))
-    declared = {name for name in row.domains if name in ("discrete", "real", "table")}
+    declared = {name for name in row.domains if name in ("discrete", "real", "table", "sequences")}
     natives = {native.__name__.lower() for native in type(core).natives}
     require(declared == natives, "The catalogue names other domains.", got=(sorted(declared), sorted(natives)))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...domain import Discrete, Domain, Table
+from ...domain import Discrete, Domain, Sequences, Table
 from ...randomness import generator
 from ..check import require
 from ..law import Law, can
@@ -38,8 +38,7 @@ def unobserved_values_do_not_matter(subject: Subject) -> None:
     """What stands in an unobserved entry changes neither a completion nor a marginal."""
     model, data = subject.fitted, subject.held_out
     mask = torch.rand(data.x.shape, generator=generator(0, "mask")) < 0.5
-    other = data.x.roll(7, 0)
-    other = torch.where(mask, data.x, other)
+    other = torch.where(mask, data.x, _others(subject.domain, data.x))
     verbs: dict[str, Callable[[Tensor], Tensor]] = {
         "complete": lambda x: model.complete(x, mask, given=data.given, generator=1),
         "marginalise": lambda x: model.score(x, given=data.given, observed=mask, generator=1).values,
@@ -54,7 +53,8 @@ def completions_follow_the_conditional(subject: Subject) -> None:
     """A missing entry is drawn from p(missing | observed): the joint density along that entry, normalised."""
     domain = subject.domain
     for label in subject.labels[-1:]:
-        for entry, datum in zip((0, domain.entries - 1), subject.sample(label, 2).unsqueeze(1), strict=True):
+        first, second = subject.sample(label, 2).unsqueeze(1)
+        for entry, datum in ((0, first), (subject.last_entry(second), second)):
             nodes = subject.along(datum, entry, CELLS)
             log_p = subject.fitted.log_prob(nodes.x, given=label)
             masses = _of_entry(nodes, (log_p - log_p.max()).exp(), entry)
@@ -76,10 +76,12 @@ def marginals_are_sums(subject: Subject) -> None:
         data.x, given=data.given, observed=_only(domain, set(range(domain.entries))), generator=0
     ).values
     require(bool(torch.equal(full, observed)), "Observing every entry scores otherwise than leaving the mask out.")
-    pairs = {(0, domain.entries - 1), (domain.entries - 1, 0)} if domain.entries > 1 else set()
-    for first, second in sorted(pairs):
-        for label in subject.labels[-1:]:
-            _sums_over(subject, subject.sample(label, 1), label, first, second)
+    for label in subject.labels[-1:]:
+        datum = subject.sample(label, 64)
+        datum = datum[domain.sizes(datum).argmax()].unsqueeze(0)
+        last = subject.last_entry(datum)
+        for first, second in ((0, last), (last, 0)) if last else ():
+            _sums_over(subject, datum, label, first, second)
 
 
 def _sums_over(subject: Subject, datum: Tensor, label: int | None, first: int, second: int) -> None:
@@ -101,9 +103,9 @@ def _sums_over(subject: Subject, datum: Tensor, label: int | None, first: int, s
 
 
 def missing_values_are_marginalised(subject: Subject) -> None:
-    """A missing value (NaN) in a table scores as an entry that is not observed, and completion fills it."""
+    """A missing value (NaN) scores as an entry that is not observed, and completion fills it."""
     model, data = subject.fitted, subject.held_out
-    gaps = torch.tensor([column.missing for column in subject.domain.columns])  # type: ignore[attr-defined]
+    gaps = _gaps(subject.domain, data.x)
     x = torch.where(gaps, torch.nan, data.x)
     by_mask = model.score(data.x, given=data.given, observed=~gaps, generator=0).values
     by_nan = model.score(x, given=data.given, generator=0).values
@@ -111,6 +113,24 @@ def missing_values_are_marginalised(subject: Subject) -> None:
     if model.can("complete"):
         filled = model.complete(x, torch.ones(subject.domain.shape, dtype=torch.bool), given=data.given, generator=0)
         require(not bool(filled.isnan().any()), "Completion leaves missing values missing.")
+
+
+def _others(domain: Domain, x: Tensor) -> Tensor:
+    """Other values for every entry: those of another datum, or of another element where sequences differ in length."""
+    if not isinstance(domain, Sequences):
+        return x.roll(7, 0)
+    there = domain.present(x)
+    other = x.clone()
+    other[there] = x[there].roll(7, 0)
+    return other
+
+
+def _gaps(domain: Domain, x: Tensor) -> Tensor:
+    """Entries that may be missing and are there, ``(N, *shape)``: whole columns of a table, every third entry of sequences."""
+    if isinstance(domain, Table):
+        return torch.tensor([column.missing for column in domain.columns]).expand(x.shape)
+    thirds = torch.arange(domain.entries).reshape(domain.shape) % 3 == 1
+    return thirds & x.isfinite()
 
 
 def _only(domain: Domain, entries: set[int]) -> Tensor:
@@ -136,7 +156,7 @@ def _exact_parts(subject: Subject) -> bool:
 
 
 def _gappy(subject: Subject) -> bool:
-    return can("marginalise")(subject) and isinstance(subject.domain, Table) and subject.domain.missing
+    return can("marginalise")(subject) and subject.domain.missing
 
 
 def _partial(subject: Subject) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...domain import Discrete, Domain, Table
+from ...domain import Discrete, Domain, Sequences, Table
 from ...errors import BadInput
 from ...learning import Batch
 from ..check import require
@@ -59,6 +59,10 @@ def _bad_calls(subject: Subject, model: Any) -> Iterator[tuple[str, Callable[[],
             yield f"sampling n = {n!r}", partial(model.sample, n, generator=0)
         for seed in BAD_SEEDS:
             yield f"sampling with seed {seed}", partial(model.sample, 1, generator=seed)
+        for lengths in (
+            (0, -1, subject.domain.shape[0] + 1, [1, 1], "a") if isinstance(subject.domain, Sequences) else (1,)
+        ):
+            yield f"sampling lengths {lengths!r}", partial(model.sample, 4, lengths=lengths, generator=0)
         for what, label in _bad_labels(model, data.given):
             yield f"sampling with {what}", partial(model.sample, 4, given=label, generator=0)
 
@@ -78,14 +82,34 @@ def _bad_data(domain: Domain, x: Tensor) -> Iterator[tuple[str, Any]]:
     yield "data of another size", torch.cat([x, x], -1)
     yield "text", [["a"] * domain.entries]
     yield "complex numbers", x.to(torch.complex64)
-    yield "a ragged list", [[0], [0, 1]]
+    if isinstance(domain, Sequences):
+        yield from _bad_sequences(domain, x)
+    else:
+        yield "a ragged list", [[0], [0, 1]]
     yield "infinities", torch.full(x.shape, float("inf"))
-    if not (isinstance(domain, Table) and all(column.missing for column in domain.columns)):
+    if not (all(column.missing for column in domain.columns) if isinstance(domain, Table) else domain.missing):
         yield "NaN", torch.full(x.shape, float("nan"))
-    if isinstance(domain, Discrete):
-        yield "a level too high", torch.full_like(x, domain.levels)
+    element = domain.element if isinstance(domain, Sequences) else domain
+    if isinstance(element, Discrete):
+        yield "a level too high", torch.full_like(x, element.levels + (element is not domain))
         yield "a negative level", torch.full_like(x, -1)
         yield "a fraction of a level", torch.full(x.shape, 0.5)
+
+
+def _bad_sequences(domain: Sequences, x: Tensor) -> Iterator[tuple[str, Any]]:
+    """Lists and batches of what is no sequence here."""
+    element = torch.zeros(domain.element.shape)
+    yield (
+        "a sequence of elements with another shape",
+        [element.expand(1, *element.shape), torch.zeros(1, *element.shape, 2)],
+    )
+    yield "a sequence that is too long", [element.expand(domain.longest + 1, *element.shape)]
+    if not domain.ends:
+        yield "an empty sequence", [element.expand(1, *element.shape), []]
+    if domain.longest > 1:
+        resumed = domain.cut(x.clone(), torch.ones(len(x), dtype=torch.int64))
+        resumed[:, -1], resumed[:, 0] = 0, domain.end
+        yield "an element after the end", resumed
 
 
 def _bad_labels(model: Any, given: Tensor | None) -> Iterator[tuple[str, Any]]:

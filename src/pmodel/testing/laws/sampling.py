@@ -7,7 +7,7 @@ import torch
 from ...errors import PmodelError
 from ..check import require
 from ..law import Law, can
-from ..measure import Z, smooth_features
+from ..measure import Z, numbers, smooth_features
 from ..subject import Subject, core_of
 
 __all__ = ["LAWS"]
@@ -65,7 +65,7 @@ def labels_shape_the_samples(subject: Subject) -> None:
         return
     mixed = torch.tensor(labels).repeat(MANY)
     x = model.sample(len(mixed), given=mixed, generator=1)
-    flat = x.flatten(1).double()
+    flat = numbers(x)
     mu, std = flat.mean(0), flat.std(0).clamp_min(1e-12)
     of_label = [smooth_features(x[mixed == label], mu, std) for label in labels]
     alone = [smooth_features(model.sample(MANY, given=label, generator=2), mu, std) for label in labels]

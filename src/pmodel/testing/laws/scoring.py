@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...domain import Discrete, Real
+from ...domain import Real, Sequences
 from ...likelihood import Likelihood
 from ...randomness import generator
 from ..check import require
 from ..law import Law, can
-from ..measure import Z, chi_square, z_scores
+from ..measure import Z, chi_square, has_states, z_scores
 from ..subject import Subject
 
 __all__ = ["LAWS"]
@@ -116,7 +116,7 @@ def samples_follow_the_density(subject: Subject) -> None:
     for label in dict.fromkeys((*subject.labels, None)):
         under = "" if label is None else f" under label {label}"
         x, masses = subject.sample(label), subject.masses(label)
-        if isinstance(subject.domain, Discrete):
+        if has_states(subject.domain):
             deviation = chi_square(x, masses, subject.domain, clamped=subject.clamped)
         else:
             deviation = float(z_scores(x, masses).abs().max())
@@ -138,11 +138,12 @@ def marginal_is_the_mixture_of_labels(subject: Subject) -> None:
     require(same, "The labels' frequencies are not those of training.", got=model.given_frequencies.tolist())
     effort = 1 if subject.exact else MIXED[subject.weighted]
     parts = [model.score(x, given=label, effort=effort, generator=label) for label in subject.labels]
-    expected = torch.logsumexp(torch.stack([part.values for part in parts], 1) + frequencies.log(), 1)
+    log_weights = _log_weights(subject, x, frequencies)
+    expected = torch.logsumexp(torch.stack([part.values for part in parts], 1) + log_weights, 1)
     found = model.score(x, effort=effort, generator=9)
     allowed = torch.full_like(expected, 1e-6) * (1 + expected.abs())
     if found.mc_stderr is not None:
-        shares = torch.stack([part.values for part in parts], 1) + frequencies.log() - expected.unsqueeze(1)
+        shares = torch.stack([part.values for part in parts], 1) + log_weights - expected.unsqueeze(1)
         errors = torch.stack([part.mc_stderr for part in parts], 1) * shares.exp()
         allowed = allowed + (Z + 1) * torch.nan_to_num((errors.square().sum(1) + found.mc_stderr.square()).sqrt())
         if (
@@ -154,6 +155,41 @@ def marginal_is_the_mixture_of_labels(subject: Subject) -> None:
     worst = int((gap - allowed).argmax())
     got = f"{float(found.values[worst])}, and the mixture is {float(expected[worst])}"
     require(bool((gap <= allowed).all()), "The score without a label is not that of the mixture.", got=got)
+
+
+def _log_weights(subject: Subject, x: Tensor, frequencies: Tensor) -> Tensor:
+    """The logarithms of each datum's weights of the labels: their frequencies in training, among data of its length."""
+    of_length = torch.stack([subject.of_lengths(x, label) for label in subject.labels], 1)
+    joint = of_length * frequencies
+    return (joint / joint.sum(1, keepdim=True)).log()
+
+
+def every_length_has_probability_one(subject: Subject) -> None:
+    """Where the likelihood of a sequence is given its length, it sums to one over the sequences of each length."""
+    tolerance, domain = TOLERANCE[subject.fitted.kind], subject.domain
+    for label in subject.labels:
+        masses = subject.masses(label)
+        lengths = domain.lengths(masses.nodes.x)  # type: ignore[attr-defined]
+        of_length = subject.of_lengths(masses.nodes.x, label)
+        for length in lengths.unique().tolist():
+            rows = (lengths == length) & (of_length > 0)
+            total = float((masses.nodes.weights * masses.p / of_length)[rows].sum())
+            got = f"{total:.5f} over the sequences of length {length}"
+            require(abs(total - 1) < tolerance or not bool(rows.any()), "The total probability is not one.", got=got)
+
+
+def lengths_are_those_of_training(subject: Subject) -> None:
+    """Sequences are drawn as long as those of training with the same label, or as long as they are asked for."""
+    model, data, domain = subject.fitted, subject.data, subject.domain
+    lengths = domain.lengths(data.x)  # type: ignore[attr-defined]
+    for label in subject.labels:
+        rows = lengths if label is None or data.given is None else lengths[data.given == label]
+        counts = torch.bincount(rows - 1, minlength=domain.shape[0]).double()
+        near = torch.allclose(model.length_frequencies[label or 0], counts / counts.sum(), atol=1e-12)
+        require(near, "The frequencies of lengths are not those of training.", got=model.length_frequencies.tolist())
+    asked = 1 + torch.arange(64) % domain.shape[0]
+    found = domain.lengths(model.sample(64, lengths=asked, generator=0))  # type: ignore[attr-defined]
+    require(bool(torch.equal(found, asked)), "Samples are not as long as they are asked for.", got=found.tolist())
 
 
 def labels_matter_to_the_score(subject: Subject) -> None:
@@ -192,11 +228,15 @@ def _summable(subject: Subject) -> bool:
 
 def _clamped_reals(subject: Subject) -> bool:
     """Whether a comparison of samples with scores is spoilt by clamping."""
-    return subject.summable and subject.weighted and not (subject.clamped and not isinstance(subject.domain, Discrete))
+    return subject.summable and subject.weighted and not (subject.clamped and not has_states(subject.domain))
 
 
 def _labelled(subject: Subject) -> bool:
     return can("score")(subject) and subject.blank.given is not None
+
+
+def _given_lengths(subject: Subject) -> bool:
+    return isinstance(subject.domain, Sequences) and not subject.domain.ends
 
 
 def _real(subject: Subject) -> bool:
@@ -209,6 +249,8 @@ LAWS = (
     Law(scores_are_each_datum_s_own, can("score")),
     Law(probability_is_one, _summable),
     Law(samples_follow_the_density, _clamped_reals),
+    Law(every_length_has_probability_one, lambda subject: subject.summable and _given_lengths(subject)),
+    Law(lengths_are_those_of_training, lambda subject: can("sample")(subject) and _given_lengths(subject)),
     Law(marginal_is_the_mixture_of_labels, _labelled),
     Law(labels_matter_to_the_score, _labelled),
     Law(tails_vanish, _real),

@@ -41,7 +41,7 @@ from torch import Generator, Tensor
 
 from ....capability import Bound, Samples
 from ....domain import Discrete, Domain, Real
-from ....errors import BadInput, RangeError
+from ....errors import BadInput, RangeError, require_whole
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
 from .bound import chain_terms, discretised_normal, end_term, squared_error
 from .denoiser import denoiser
@@ -313,8 +313,7 @@ def _check_options(
     timesteps: int, schedule: str, prediction: str, channels: int, layers: int, width: int, dropout: float
 ) -> None:
     for name, value in {"timesteps": timesteps, "channels": channels, "layers": layers, "width": width}.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2**16:
-            raise RangeError(f"{name} must be a whole number from 1 to {2**16}.", got=value)
+        require_whole(name, value, 1, 2**16)
     _one_of("schedule", schedule, SCHEDULES)
     _one_of("prediction", prediction, ("v", "eps"))
     if not 0 <= dropout < 1 or not math.isfinite(dropout):

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from ....capability import Bound, Latent, Samples
 from ....distribution import Bernoulli, Categorical, DiscretisedLogistic, Distribution, Normal, kl
 from ....domain import Discrete, Domain, Real
-from ....errors import BadInput, RangeError
+from ....errors import BadInput, RangeError, require_whole
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
 from .trunks import Architecture, perceptron, trunk
 
@@ -251,7 +251,7 @@ def _check_options(
 ) -> None:
     whole = {"latent": (latent, 1), "layers": (layers, 0), "width": (width, 1), "channels": (channels, 1)}
     for name, (value, low) in {**whole, "particles": (particles, 1)}.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not low <= value <= 2**16):
-            raise RangeError(f"{name} must be a whole number from {low} to {2**16}.", got=value)
+        if value is not None:
+            require_whole(name, value, low, 2**16)
     if not 0 <= beta < math.inf or not 0 <= warmup <= 1:
         raise RangeError("beta must be 0 or more and finite, warmup from 0 to 1.", got=f"beta={beta}, warmup={warmup}")

@@ -13,6 +13,8 @@ Discrete data have no density: a flow of them could put an infinite one on every
 their step first (``wrappers.Dequantised``), and their score is then a lower bound of the log-mass.
 
 ``transform.py`` says what a part is and composes parts, ``conditioner.py`` holds the networks that tell a part its
-parameters, ``coupling.py`` the affine coupling, ``multiscale.py`` what pictures need. A model is a file that puts them
-together.
+parameters, ``coupling.py`` the affine coupling, ``multiscale.py`` and ``mixing.py`` what pictures need. For vectors,
+``element.py`` and ``splines.py`` have the monotone maps of one entry, ``vector.py`` the two ways in which entries tell
+each other theirs, ``linear.py`` the maps that mix them. ``flow.py`` is what all models share; a model is a file that
+puts parts together.
 """

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .transform import Transform
 
-__all__ = ["Coupling", "alternating", "bit_masks", "checkerboard"]
+__all__ = ["Coupling", "Halves", "alternating", "bit_masks", "checkerboard"]
 
 BOUND = 3.0
 """The largest |s| of one coupling: a map that stretches no more than e³ twentyfold inverts in float32."""
@@ -56,6 +56,38 @@ class Coupling(Transform):
         """(z - t) exp(-s)."""
         s, t = self._scale_and_shift(self.mask * z, context)
         return (z - t) * (-s).exp()
+
+    def prepare(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The untrained coupling is the identity: spare the work."""
+        return x
+
+
+class Halves(Transform):
+    """The coupling of pictures with an even C whose b is one on the second half of the channels: s and t of the first only.
+
+    Args:
+        conditioner: From the second half and the context to the raw s and t of the first, one after the other.
+    """
+
+    def __init__(self, conditioner: nn.Module) -> None:
+        super().__init__()
+        self.conditioner: Any = conditioner
+
+    def _scale_and_shift(self, kept: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        raw, t = self.conditioner(kept, context).to(kept.dtype).chunk(2, 1)
+        return BOUND * (raw / BOUND).tanh(), t
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """z, and the sum of s."""
+        moved, kept = x.chunk(2, 1)
+        s, t = self._scale_and_shift(kept, context)
+        return torch.cat([moved * s.exp() + t, kept], 1), s.flatten(1).sum(1)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """(z - t) exp(-s) of the first half."""
+        moved, kept = z.chunk(2, 1)
+        s, t = self._scale_and_shift(kept, context)
+        return torch.cat([(moved - t) * (-s).exp(), kept], 1)
 
     def prepare(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The untrained coupling is the identity: spare the work."""

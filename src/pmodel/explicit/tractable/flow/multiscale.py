@@ -24,7 +24,7 @@ from .conditioner import Convolutional
 from .coupling import Coupling, alternating, bit_masks, checkerboard
 from .transform import Composition, Transform
 
-__all__ = ["MultiScale", "Squeeze", "masks_of", "multiscale"]
+__all__ = ["MultiScale", "Shape", "Squeeze", "masks_of", "multiscale", "squeezable"]
 
 CORNERS = ((0, 0), (1, 1), (0, 1), (1, 0))
 """Row and column in a square, in the order of the channels: the first half is one colour of a checkerboard."""
@@ -127,11 +127,11 @@ def multiscale(
     channels_in, height, width = picture
     shape: Shape = (channels_in, height, width)
     found: list[tuple[Transform, Shape]] = []
-    while not found or (_squeezable(shape, first=False) and len(found) != scales):
+    while not found or (squeezable(shape, first=False) and len(found) != scales):
         parts: list[Transform] = []
         if found:
             shape = (shape[0] // 2, *shape[1:])
-        squeezed = _squeezable(shape, first=not found)
+        squeezed = squeezable(shape, first=not found)
         if squeezed:
             parts.append(Squeeze())
             shape = (4 * shape[0], shape[1] // 2, shape[2] // 2)
@@ -142,7 +142,7 @@ def multiscale(
     return MultiScale(found)
 
 
-def _squeezable(shape: Shape, *, first: bool) -> bool:
+def squeezable(shape: Shape, *, first: bool) -> bool:
     """Whether both sides are even; after the first scale, also whether squares of 2×2 positions remain."""
     _, height, width = shape
     return height % 2 == 0 and width % 2 == 0 and (first or min(height, width) >= 4)

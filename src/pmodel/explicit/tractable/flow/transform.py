@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Composition", "Diagonal", "Transform"]
+__all__ = ["Composition", "Diagonal", "Inverted", "Transform"]
 
 SMALLEST = 1e-4
 """The least spread that an entry is taken to have: real data may be constant there, and no density describes that."""
@@ -64,6 +64,23 @@ class Composition(Transform):
         for part in self:
             x = part.prepare(x, context)
         return x
+
+
+class Inverted(Transform):
+    """A map the other way round. To learn it asks for an inverse that gradients go through."""
+
+    def __init__(self, map: Transform) -> None:
+        super().__init__()
+        self.map = map
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The z whose image is x, and minus the log-determinant there."""
+        z = self.map.inverse(x, context)
+        return z, -self.map(z, context)[1]
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """The image of z."""
+        return cast(Tensor, self.map(z, context)[0])
 
 
 class Diagonal(Transform):

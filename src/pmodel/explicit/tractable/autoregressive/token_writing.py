@@ -1,0 +1,194 @@
+r"""Data written token by token: all entries drawn, or some forced to what was observed.
+
+The uniform numbers that decide the entries are drawn before anything else, so an entry's are the same however its distribution
+was computed. Observed entries are forced, and weigh the particles (``particles.py``).
+
+Strings with an end symbol have two more rules. After the end, everything is the end, with probability one. And where an element
+is observed further on, the string cannot end yet: the end is left out, and what is drawn weighs as much as all other symbols
+together, so that no particle is in vain.
+
+*Settings of the draws* change the distribution that is drawn from, and nothing that is scored. With logits l of an entry,
+
+.. math:: p_\tau(k) \propto e^{l_k / \tau}
+
+at the temperature :math:`\tau`; ``top_k`` leaves only the k likeliest levels, and ``top_p`` the fewest likeliest levels that
+together have at least the probability p (Holtzman et al. 2020, https://arxiv.org/abs/1904.09751).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Generator, Tensor
+
+from ....domain import Domain, Sequences
+from ....errors import RangeError
+from .particles import Weights
+
+__all__ = ["Draws", "Strings", "Writer", "drawn", "scored_part", "write"]
+
+
+@final
+@dataclass(frozen=True)
+class Draws:
+    """How entries are drawn from their logits; the defaults are the model's own distribution.
+
+    Args:
+        temperature: By which logits are divided.
+        top_k: The number of levels that are left, or 0 for all.
+        top_p: The probability that the levels that are left have at least.
+
+    Raises:
+        RangeError: if one is out of range.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.temperature) or not 0 < self.temperature < math.inf:
+            raise RangeError("temperature must be a number above 0.", got=self.temperature)
+        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 0:
+            raise RangeError("top_k must be a whole number, 0 for all levels.", got=self.top_k)
+        if not _is_number(self.top_p) or not 0 < self.top_p <= 1:
+            raise RangeError("top_p must be above 0 and at most 1.", got=self.top_p)
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The logits ``(N, L)`` to draw from."""
+        if self.temperature != 1:
+            logits = logits / self.temperature
+        if 0 < self.top_k < logits.shape[1]:
+            least = logits.topk(self.top_k, 1).values[:, -1:]
+            logits = logits.masked_fill(logits < least, -math.inf)
+        if self.top_p < 1:
+            ordered, places = logits.sort(1, descending=True)
+            p = ordered.softmax(1)
+            gone = p.cumsum(1) - p >= self.top_p
+            logits = torch.where(gone.scatter(1, places, gone), -math.inf, logits)
+        return logits
+
+
+class Writer(ABC):
+    """What writes data token by token, and keeps what it needs of the tokens before.
+
+    Attributes:
+        end: The symbol after which a datum is over, or None.
+    """
+
+    end: int | None = None
+
+    @abstractmethod
+    def step(self, t: int, x: Tensor, u: Tensor, held: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The entries of token t.
+
+        Args:
+            t: Its number: one after the other.
+            x: Tokens ``(N, T, P)``, of which those before t are written; in t read only what is held.
+            u: Uniform numbers, ``(N, P)``.
+            held: A mask of the entries to take from x, ``(N, P)``, or None for none.
+
+        Returns:
+            The entries ``(N, P)``, and the weight of what was forced, ``(N,)``, or None.
+        """
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> None:
+        """Go on with these data: row n becomes what row ``rows[n]`` was."""
+
+
+@torch.no_grad()
+def write(
+    writer: Writer, x: Tensor, forced: Tensor | None, generator: Generator, *, particles: int, dtype: torch.dtype
+) -> Tensor:
+    """Tokens ``(n, T, P)`` drawn from a model.
+
+    Args:
+        writer: Of n times K data.
+        x: Tokens, each datum K times, ``(n · K, T, P)``; read only where they are forced, and written.
+        forced: A mask of the entries to keep, of the same shape, or None for none.
+        generator: Of the noise.
+        particles: Copies K of each datum.
+        dtype: Of the uniform numbers.
+    """
+    length = x.shape[1]
+    u = torch.rand((length, len(x), x.shape[2]), generator=generator, device=x.device, dtype=dtype)
+    weights = Weights(len(x) // particles, particles, generator, u)
+    some, every = _tokens(forced, length)
+    for t in range(length):
+        rows = None if every[t] else weights.resampled()
+        if rows is not None:
+            x = x[rows]
+            writer.select(rows)
+        x[:, t], log_p = writer.step(t, x, u[t], forced[:, t] if forced is not None and some[t] else None)
+        weights.multiply(log_p)
+        if writer.end is not None and bool((x[:, t] == writer.end).all()):
+            x[:, t + 1 :] = writer.end
+            break
+    return x if particles == 1 else x[weights.chosen()]
+
+
+@final
+class Strings:
+    """How the symbols of strings are drawn, and the rules of those that end.
+
+    Args:
+        x: The strings, ``(N, T, 1)``.
+        keep: Where they are observed, or None for nowhere.
+        end: The end symbol, or None.
+        draws: How symbols are drawn.
+    """
+
+    def __init__(self, x: Tensor, keep: Tensor | None, end: int | None, draws: Draws) -> None:
+        self.end, self.draws = end, draws
+        self.goes_on = None
+        if keep is not None and end is not None:  # an element is observed further on; the copies of a string share it
+            elements = (keep & (x != end))[:, 1:, 0].flip(1).cumsum(1).flip(1) > 0
+            self.goes_on = torch.cat([elements, torch.zeros_like(keep[:, :1, 0])], 1)
+
+    def step(self, t: int, logits: Tensor, x: Tensor, u: Tensor, held: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What ``Writer.step`` answers, from the logits ``(N, L)`` of the symbol."""
+        log_p, weight = logits.log_softmax(1), None
+        if self.goes_on is not None and self.end is not None:
+            goes_on = self.goes_on[:, t]
+            without = log_p.index_fill(1, torch.tensor([self.end], device=x.device), -math.inf)
+            weight = torch.where(goes_on, without.logsumexp(1), 0)
+            logits = torch.where(goes_on.unsqueeze(1), without, logits)
+        level = drawn(self.draws(logits), u)
+        if held is not None:
+            level = torch.where(held[:, 0], x[:, t, 0], level)
+            forced = log_p.gather(1, level.unsqueeze(1)).squeeze(1)
+            weight = torch.where(held[:, 0], forced, 0 if weight is None else weight)
+        if self.end is not None and t:
+            ended = x[:, t - 1, 0] == self.end
+            level = torch.where(ended, self.end, level)
+            weight = None if weight is None else torch.where(ended, 0, weight)
+        return level.unsqueeze(1), weight
+
+
+def scored_part(domain: Domain, x: Tensor, observed: Tensor) -> Tensor:
+    """The observed entries that have a factor: not what fills up a sequence of known length."""
+    if isinstance(domain, Sequences) and not domain.ends:
+        return observed & domain.present(x)
+    return observed
+
+
+def drawn(logits: Tensor, u: Tensor) -> Tensor:
+    """The first level ``(N,)`` at which the cumulative probability exceeds u ``(N, 1)``: never one that is impossible."""
+    sums = (logits if logits.dtype == torch.float64 else logits.float()).softmax(1).cumsum(1)
+    return torch.searchsorted(sums / sums[:, -1:], u.contiguous(), right=True).squeeze(1)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _tokens(forced: Tensor | None, length: int) -> tuple[list[bool], list[bool]]:
+    """For each token, whether an entry of some datum is forced there, and whether all are."""
+    if forced is None:
+        return ([False] * length,) * 2
+    return forced.any(2).any(0).tolist(), forced.all(2).all(0).tolist()

@@ -1,0 +1,1 @@
+"""Layers that three models or more share unchanged."""

@@ -1,0 +1,28 @@
+"""Tasks: what generative models are good for, as functions over their capabilities. No task knows a model by its name.
+
+``bayes``       labels, and any part given any other, by the sum and the product rule
+``prediction``  how good predicted probabilities are: accuracy, log-loss, calibration
+``selection``   how many components a mixture should have
+"""
+
+from .bayes import Posterior as Posterior
+from .bayes import conditional as conditional
+from .bayes import evidence as evidence
+from .bayes import posterior as posterior
+from .bayes import responsibilities as responsibilities
+from .prediction import Predicted as Predicted
+from .prediction import predicted as predicted
+from .selection import Choice as Choice
+from .selection import choose_components as choose_components
+
+__all__ = [
+    "Choice",
+    "Posterior",
+    "Predicted",
+    "choose_components",
+    "conditional",
+    "evidence",
+    "posterior",
+    "predicted",
+    "responsibilities",
+]
