@@ -2,11 +2,12 @@
 
     PMODEL_DATA=... python benchmarks/likelihood.py [TABLE[:ROW]]…
 
-``ten``: ten minutes of training each on ``mnist-binary`` (binarised once), exact nats of all 10 000 test images. ``long``: the
-same, longer. ``grey``: fifteen minutes each on the 256 grey levels of ``mnist``, in bits per dimension. All have the default
-options and recipe of their model but for what ``ROWS`` lists. The weights that are scored are those of the best validation
-score, so nothing is chosen on test data. Runs stay in ``runs/likelihood``: started again, the script goes on with one that
-was stopped, and only measures one that is whole. Each row is kept in ``results/likelihood/TABLE-ROW.json`` with its curve.
+``ten``: ten minutes of training each on ``mnist-binary``, exact nats of all 10 000 test images. Training pictures are drawn
+anew from their grey levels for every batch; those that are scored were drawn once and for all. ``long``: the same, longer.
+``grey``: fifteen minutes each on the 256 grey levels of ``mnist``, in bits per dimension. All have the default options and
+recipe of their model but for what ``ROWS`` lists. The weights that are scored are those of the best validation score, so
+nothing is chosen on test data. Runs stay in ``runs/likelihood``: started again, the script goes on with one that was stopped,
+and only measures one that is whole. Each row is kept in ``results/likelihood/TABLE-ROW.json`` with its curve.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "transformer": ("transformer", {}),
     "realnvp": ("realnvp", {}),
     "glow": ("glow", {}),
+    "realnvp-variational": ("realnvp", {"dequantisation": "variational"}),
+    "glow-variational": ("glow", {"dequantisation": "variational"}),
 }
-BINARY = tuple(row for row in ROWS if row not in ("realnvp", "glow"))
+GREY = ("pixelcnn", "realnvp", "realnvp-variational", "glow", "glow-variational")
+BINARY = tuple(row for row in ROWS if row == "pixelcnn" or row not in GREY)
 LONG = {
     "nade": 75,
     "made": 75,
@@ -46,7 +50,7 @@ LONG = {
     "transformer": 50,
     "fvbn": 10,
 }
-TABLES = {"ten": BINARY, "long": tuple(LONG), "grey": ("pixelcnn", "realnvp", "glow")}
+TABLES = {"ten": BINARY, "long": tuple(LONG), "grey": GREY}
 HERE = Path(__file__).resolve().parent
 RESULTS, RUNS = HERE / "results" / "likelihood", HERE.parent / "runs" / "likelihood"
 DRAWS = 1

@@ -5,14 +5,12 @@ import math
 import pytest
 import torch
 
-import pmodel
 from autoregressive import LABELS, every_datum, naive_sample, noise, numbers_of, random_data, random_model
 from pmodel.catalogue import find
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, RangeError
 from pmodel.explicit.tractable.autoregressive.conditionals import Gaussians, Levels, Logistics, conditional
 from pmodel.testing.measure import Masses, Nodes, chi_square
-from pmodel.train import plan
 
 NAMES = ("fvbn", "nade", "made")
 MODELS = [("fvbn", {}), ("nade", {}), ("made", {}), ("made", {"orderings": 3})]
@@ -205,13 +203,3 @@ def test_bad_options_are_refused(name, options, sentence):
 def test_numbers_do_not_depend_on_the_batch(name):
     model, x = random_model(name, BITS), random_data(BITS, 7)
     torch.testing.assert_close(numbers_of(model, x)[2:3], numbers_of(model, x[2:3]))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_recipe_asks_for_redrawn_bits_only_where_intensities_are_known(name):
-    data = pmodel.load_data("digits")
-    model = pmodel.make(name, data.domain, **find(name).load().sizes["tiny"])
-    assert model.recipe().binarise
-    assert not plan(model, data, steps=2, precision="float32", device="cpu").recipe.binarise
-    with pytest.raises(BadInput, match="grey intensities"):
-        plan(model, data, steps=2, precision="float32", device="cpu", settings={"binarise": True})

@@ -409,6 +409,13 @@ def binary(n=64):
     return Dataset("binary", Discrete((1, 8, 8), 2), train_split, train_split, train_split)
 
 
+def test_bits_are_drawn_anew_where_their_intensities_are_known():
+    model, known = pmodel.make("fvbn", binary().domain), binary()
+    unknown = dataclasses.replace(known, train=Split(known.train.x))
+    assert plan(model, known, steps=2, precision="float32", device="cpu").recipe.binarise
+    assert not plan(model, unknown, steps=2, precision="float32", device="cpu").recipe.binarise
+
+
 def test_changes_are_a_function_of_seed_and_step():
     data = binary()
     recipe = Recipe(batch=16, augment=("shift", "flip"), binarise=True)

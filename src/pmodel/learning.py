@@ -95,7 +95,8 @@ class Recipe:
         patience: Gradient steps end after this many validations in a row without a new best; 0 never.
         retry: How many times a run that diverges goes back to its last good state and on with half the rate, and in float32.
         augment: Changes of pictures that leave them plausible: ``shift`` and ``flip``.
-        binarise: Whether binary data are drawn anew from their grey intensities for every batch, where these are known.
+        binarise: Whether binary data are drawn anew from their grey intensities for every batch of a gradient step, where these
+            are known.
     """
 
     batch: int = 128
@@ -114,7 +115,7 @@ class Recipe:
     patience: int = 0
     retry: int = 0
     augment: tuple[str, ...] = ()
-    binarise: bool = False
+    binarise: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON."""

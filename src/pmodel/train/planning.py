@@ -142,7 +142,7 @@ def plan(
     as_generator(seed)  # refuses what is no seed
     recipe = recipe_with(model, settings or {})
     if data.train.intensities is None and "binarise" not in (settings or {}):
-        recipe = dataclasses.replace(recipe, binarise=False)  # a model's own recipe asks for it only where it can be
+        recipe = dataclasses.replace(recipe, binarise=False)  # it is refused only where somebody asked for it
     _require_changes(recipe, data)
     if steps is not None and budget is not None:
         raise BadInput("A run has a number of steps or a budget, not both.", got=f"steps={steps}, budget={budget}")

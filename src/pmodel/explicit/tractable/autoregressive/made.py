@@ -100,7 +100,7 @@ class MADE(AutoregressiveVector):
 
     def recipe(self) -> Recipe:
         """AdamW. Binary data are drawn anew from their grey intensities for every batch, where these are known."""
-        return Recipe(batch=128, rate=4e-3, ema=0.999, retry=2, binarise=True)
+        return Recipe(batch=128, rate=4e-3, ema=0.999, retry=2)
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Start near the entries' own frequencies, given the label."""

@@ -86,7 +86,7 @@ class NADE(AutoregressiveVector):
 
     def recipe(self) -> Recipe:
         """AdamW on small batches. Binary data are drawn anew from their grey intensities, where these are known."""
-        return Recipe(batch=64, rate=8e-3, ema=0.999, retry=2, binarise=True)
+        return Recipe(batch=64, rate=8e-3, ema=0.999, retry=2)
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Start near the entries' own frequencies, given the label."""
