@@ -23,7 +23,7 @@ from torch import Tensor
 
 import pmodel
 from pmodel.domain import Discrete
-from pmodel.explicit.tractable.autoregressive.vectors import AutoregressiveVector
+from pmodel.explicit.tractable.autoregressive.vectors.vector import AutoregressiveVector
 from pmodel.nn.masked import MaskedLinear
 from pmodel.randomness import generator
 

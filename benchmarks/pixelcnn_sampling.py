@@ -22,10 +22,10 @@ from machine import machine
 from torch import Tensor
 
 from pmodel.domain import Discrete
-from pmodel.explicit.tractable.autoregressive.outputs import scaled
-from pmodel.explicit.tractable.autoregressive.pixelcnn import PixelCNN
-from pmodel.explicit.tractable.autoregressive.pixelrnn import PixelRNN
-from pmodel.explicit.tractable.autoregressive.raster import RasterModel
+from pmodel.explicit.tractable.autoregressive.pixels.outputs import scaled
+from pmodel.explicit.tractable.autoregressive.pixels.pixelcnn import PixelCNN
+from pmodel.explicit.tractable.autoregressive.pixels.pixelrnn import PixelRNN
+from pmodel.explicit.tractable.autoregressive.pixels.raster import RasterModel
 from pmodel.randomness import forked, generator
 
 ROUNDS, IMAGES, SHAPE, LEVELS = 3, 64, (1, 28, 28), 2

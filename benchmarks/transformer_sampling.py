@@ -21,8 +21,8 @@ from machine import machine
 from torch import Tensor
 
 from pmodel.domain import Discrete, Domain, Sequences
-from pmodel.explicit.tractable.autoregressive.token_writing import Draws
-from pmodel.explicit.tractable.autoregressive.transformer import Transformer
+from pmodel.explicit.tractable.autoregressive.tokens.token_writing import Draws
+from pmodel.explicit.tractable.autoregressive.tokens.transformer import Transformer
 from pmodel.randomness import forked, generator
 
 ROUNDS = 3

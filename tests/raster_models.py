@@ -6,8 +6,8 @@ import math
 import torch
 
 from pmodel.domain import Discrete
-from pmodel.explicit.tractable.autoregressive.outputs import scaled
-from pmodel.explicit.tractable.autoregressive.pixelcnn import PixelCNN
+from pmodel.explicit.tractable.autoregressive.pixels.outputs import scaled
+from pmodel.explicit.tractable.autoregressive.pixels.pixelcnn import PixelCNN
 
 LABELS = 3
 OUTPUTS = ("categorical", "logistic")

@@ -9,7 +9,7 @@ from autoregressive import LABELS, every_datum, naive_sample, noise, numbers_of,
 from pmodel.catalogue import find
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, RangeError
-from pmodel.explicit.tractable.autoregressive.conditionals import Gaussians, Levels, Logistics, conditional
+from pmodel.explicit.tractable.autoregressive.vectors.conditionals import Gaussians, Levels, Logistics, conditional
 from pmodel.testing.measure import Masses, Nodes, chi_square
 
 NAMES = ("fvbn", "nade", "made")

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 
 from autoregressive import noise, random_data, random_model
 from pmodel.domain import Discrete
-from pmodel.explicit.tractable.autoregressive.fvbn import FVBN
+from pmodel.explicit.tractable.autoregressive.vectors.fvbn import FVBN
 from pmodel.learning import Batch
 
 

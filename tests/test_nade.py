@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pmodel.explicit.tractable.autoregressive.running import running
+from pmodel.explicit.tractable.autoregressive.vectors.running import running
 
 
 def noise(seed=0):

@@ -9,9 +9,9 @@ import torch
 import pmodel
 from pmodel.domain import Discrete, Sequences
 from pmodel.errors import BadInput, RangeError
-from pmodel.explicit.tractable.autoregressive.ngram import NGram
-from pmodel.explicit.tractable.autoregressive.ngram_sketch import Sketch
-from pmodel.explicit.tractable.autoregressive.ngram_tables import FALLBACK, _discounts
+from pmodel.explicit.tractable.autoregressive.tokens.ngram import NGram
+from pmodel.explicit.tractable.autoregressive.tokens.ngram_sketch import Sketch
+from pmodel.explicit.tractable.autoregressive.tokens.ngram_tables import FALLBACK, _discounts
 from pmodel.learning import Batch
 from pmodel.testing.fitting import learn
 

@@ -11,10 +11,10 @@ from pmodel.data import datasets
 from pmodel.domain import Discrete, Real, Sequences
 from pmodel.errors import BadInput, PmodelError, RangeError
 from pmodel.explicit.tractable.autoregressive import completing
-from pmodel.explicit.tractable.autoregressive.token_writing import Draws, drawn
-from pmodel.explicit.tractable.autoregressive.transformer import Transformer
-from pmodel.explicit.tractable.autoregressive.transformer_stack import Cache, Stack
-from pmodel.explicit.tractable.autoregressive.transformer_tokens import Patches
+from pmodel.explicit.tractable.autoregressive.tokens.token_writing import Draws, drawn
+from pmodel.explicit.tractable.autoregressive.tokens.transformer import Transformer
+from pmodel.explicit.tractable.autoregressive.tokens.transformer_stack import Cache, Stack
+from pmodel.explicit.tractable.autoregressive.tokens.transformer_tokens import Patches
 from pmodel.testing.measure import Masses, Nodes, chi_square
 
 HERE = {row.name: row for row in datasets()}

@@ -183,7 +183,7 @@ MODELS: tuple[Row, ...] = (
     ),
     Row(
         name="fvbn",
-        target="pmodel.explicit.tractable.autoregressive.fvbn:FVBN",
+        target="pmodel.explicit.tractable.autoregressive.vectors.fvbn:FVBN",
         family="explicit, tractable",
         density="exact",
         capabilities=(*EXACT, "complete"),
@@ -194,7 +194,7 @@ MODELS: tuple[Row, ...] = (
     ),
     Row(
         name="nade",
-        target="pmodel.explicit.tractable.autoregressive.nade:NADE",
+        target="pmodel.explicit.tractable.autoregressive.vectors.nade:NADE",
         family="explicit, tractable",
         density="exact",
         capabilities=(*EXACT, "complete"),
@@ -205,7 +205,7 @@ MODELS: tuple[Row, ...] = (
     ),
     Row(
         name="made",
-        target="pmodel.explicit.tractable.autoregressive.made:MADE",
+        target="pmodel.explicit.tractable.autoregressive.vectors.made:MADE",
         family="explicit, tractable",
         density="exact",
         capabilities=(*EXACT, "complete"),
@@ -216,7 +216,7 @@ MODELS: tuple[Row, ...] = (
     ),
     Row(
         name="pixelcnn",
-        target="pmodel.explicit.tractable.autoregressive.pixelcnn:PixelCNN",
+        target="pmodel.explicit.tractable.autoregressive.pixels.pixelcnn:PixelCNN",
         family="explicit, tractable",
         density="exact",
         capabilities=(*EXACT, "complete"),
@@ -227,7 +227,7 @@ MODELS: tuple[Row, ...] = (
     ),
     Row(
         name="ngram",
-        target="pmodel.explicit.tractable.autoregressive.ngram:NGram",
+        target="pmodel.explicit.tractable.autoregressive.tokens.ngram:NGram",
         family="explicit, tractable",
         density="exact",
         capabilities=(*EXACT, "complete"),
@@ -238,7 +238,7 @@ MODELS: tuple[Row, ...] = (
     ),
     Row(
         name="transformer",
-        target="pmodel.explicit.tractable.autoregressive.transformer:Transformer",
+        target="pmodel.explicit.tractable.autoregressive.tokens.transformer:Transformer",
         family="explicit, tractable",
         density="exact",
         capabilities=(*EXACT, "complete"),
@@ -249,7 +249,7 @@ MODELS: tuple[Row, ...] = (
     ),
     Row(
         name="pixelrnn",
-        target="pmodel.explicit.tractable.autoregressive.pixelrnn:PixelRNN",
+        target="pmodel.explicit.tractable.autoregressive.pixels.pixelrnn:PixelRNN",
         family="explicit, tractable",
         density="exact",
         capabilities=(*EXACT, "complete"),

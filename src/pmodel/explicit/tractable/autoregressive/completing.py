@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from ....capability import Completes, Density
 from ....domain import Discrete, Domain, Sequences
 from ....errors import RangeError
-from .outputs import inverse_cdf
+from .categories import inverse_cdf
 
 __all__ = ["LISTED", "STATES", "CompletesInOrder", "in_order"]
 

@@ -15,7 +15,7 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
-from .outputs import cumulative, inverse_cdf
+from .categories import cumulative, inverse_cdf
 
 __all__ = ["Weights"]
 

@@ -21,11 +21,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from ....capability import Samples
-from ....domain import Discrete, Domain, Sequences
-from ....errors import BadInput, require_whole
-from ....learning import Batch, ClosedForm
-from .completing import CompletesInOrder
+from .....capability import Samples
+from .....domain import Discrete, Domain, Sequences
+from .....errors import BadInput, require_whole
+from .....learning import Batch, ClosedForm
+from ..completing import CompletesInOrder
 from .ngram_sketch import Sketch
 from .ngram_tables import Smoothing, Tables
 from .token_writing import Draws, Strings, Writer, scored_part, write

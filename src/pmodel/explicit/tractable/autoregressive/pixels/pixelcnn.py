@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, final
 
-from ....domain import Domain
-from ....errors import BadInput, RangeError
-from ....learning import Recipe
+from .....domain import Domain
+from .....errors import BadInput, RangeError
+from .....learning import Recipe
 from .gated import GatedStacks
 from .plain import PlainStack
 from .raster import OutputName, RasterModel, check_options, output_of

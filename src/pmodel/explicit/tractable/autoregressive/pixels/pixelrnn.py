@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, final
 
-from ....domain import Domain
-from ....errors import BadInput
-from ....learning import Recipe
+from .....domain import Domain
+from .....errors import BadInput
+from .....learning import Recipe
 from .raster import OutputName, RasterModel, check_options, output_of
 from .recurrent import CellName, RecurrentNetwork
 

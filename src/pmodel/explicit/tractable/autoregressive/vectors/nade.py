@@ -27,10 +27,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from ....domain import Domain
-from ....learning import Recipe
+from .....domain import Domain
+from .....learning import Recipe
 from .running import running
-from .vectors import AutoregressiveVector, Steps, check_options, check_weights
+from .vector import AutoregressiveVector, Steps, check_options, check_weights
 
 __all__ = ["NADE"]
 

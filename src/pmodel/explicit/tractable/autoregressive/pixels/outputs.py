@@ -35,9 +35,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ....distribution import DiscretisedLogistic
+from .....distribution import DiscretisedLogistic
+from ..categories import inverse_cdf
 
-__all__ = ["CategoricalOutput", "LogisticOutput", "Output", "cumulative", "inverse_cdf", "scaled"]
+__all__ = ["CategoricalOutput", "LogisticOutput", "Output", "scaled"]
 
 
 class Output(nn.Module, ABC):
@@ -228,18 +229,6 @@ class LogisticOutput(Output):
 def scaled(x: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
     """Levels 0 … L - 1 on the scale [-1, 1]."""
     return x.to(dtype) * (2 / (levels - 1)) - 1
-
-
-def cumulative(logits: Tensor) -> Tensor:
-    """Cumulative probabilities ``(N, K)``, ending with one whatever rounding made of it."""
-    sums = (logits if logits.dtype == torch.float64 else logits.float()).softmax(1).cumsum(1)
-    sums[:, -1] = 1
-    return sums
-
-
-def inverse_cdf(logits: Tensor, u: Tensor) -> Tensor:
-    """The first category ``(N,)`` whose cumulative probability exceeds u ``(N, 1)``."""
-    return torch.searchsorted(cumulative(logits), u.contiguous(), right=True).squeeze(1)
 
 
 def _log_softmax(logits: Tensor, level: Tensor) -> Tensor:

@@ -16,13 +16,13 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from ....capability import Samples
-from ....domain import Discrete, Domain, Real
-from ....errors import BadInput, RangeError
-from ....learning import Batch, GradientTrained, Loss, Phase
-from .completing import CompletesInOrder
+from .....capability import Samples
+from .....domain import Discrete, Domain, Real
+from .....errors import BadInput, RangeError
+from .....learning import Batch, GradientTrained, Loss, Phase
+from ..completing import CompletesInOrder
+from ..particles import Weights
 from .conditionals import Conditional, conditional
-from .particles import Weights
 
 __all__ = ["AutoregressiveVector", "Steps", "check_options", "check_weights", "write"]
 

@@ -25,9 +25,9 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
-from ....domain import Domain, Sequences
-from ....errors import RangeError
-from .particles import Weights
+from .....domain import Domain, Sequences
+from .....errors import RangeError
+from ..particles import Weights
 
 __all__ = ["Draws", "Strings", "Writer", "drawn", "scored_part", "write"]
 

@@ -26,11 +26,11 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Generator, Tensor
 
-from ....capability import Samples
-from ....domain import Discrete, Domain, Sequences
-from ....errors import BadInput, RangeError, require_whole
-from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
-from .completing import CompletesInOrder
+from .....capability import Samples
+from .....domain import Discrete, Domain, Sequences
+from .....errors import BadInput, RangeError, require_whole
+from .....learning import Batch, GradientTrained, Loss, Phase, Recipe
+from ..completing import CompletesInOrder
 from .token_writing import Draws, Strings, scored_part, write
 from .transformer_head import Head
 from .transformer_stack import Stack

@@ -18,10 +18,10 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Generator, Tensor, nn
 
-from ....domain import Domain
-from ....learning import Recipe
-from ....nn.masked import MaskedLinear
-from .vectors import AutoregressiveVector, Steps, check_weights
+from .....domain import Domain
+from .....learning import Recipe
+from .....nn.masked import MaskedLinear
+from .vector import AutoregressiveVector, Steps, check_weights
 
 __all__ = ["FVBN"]
 

@@ -26,12 +26,12 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Generator, Tensor
 
-from ....domain import Domain
-from ....learning import Batch, Loss, Recipe
-from ....nn.masked import Incremental, MaskedNetwork
-from .completing import in_order
-from .outputs import inverse_cdf
-from .vectors import AutoregressiveVector, Steps, check_options, check_weights, write
+from .....domain import Domain
+from .....learning import Batch, Loss, Recipe
+from .....nn.masked import Incremental, MaskedNetwork
+from ..categories import inverse_cdf
+from ..completing import in_order
+from .vector import AutoregressiveVector, Steps, check_options, check_weights, write
 
 __all__ = ["MADE"]
 

@@ -14,11 +14,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from ....capability import Samples
-from ....domain import Discrete, Domain
-from ....errors import BadInput, RangeError, require_whole
-from ....learning import Batch, GradientTrained, Loss, Phase
-from .completing import CompletesInOrder
+from .....capability import Samples
+from .....domain import Discrete, Domain
+from .....errors import BadInput, RangeError, require_whole
+from .....learning import Batch, GradientTrained, Loss, Phase
+from ..completing import CompletesInOrder
 from .network import Network
 from .outputs import CategoricalOutput, LogisticOutput, Output, scaled
 from .writing import write

@@ -26,9 +26,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ....distribution import DiscretisedLogistic
-from ....domain import Discrete, Domain
-from .outputs import cumulative, inverse_cdf
+from .....distribution import DiscretisedLogistic
+from .....domain import Discrete, Domain
+from ..categories import cumulative, inverse_cdf
 
 __all__ = ["Bits", "Conditional", "Gaussians", "Levels", "Logistics", "conditional"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from ..particles import Weights
 from .network import Network
 from .outputs import Output, scaled
-from .particles import Weights
 
 __all__ = ["write"]
 
