@@ -9,6 +9,7 @@ pass. Sampling goes pixel by pixel (``writing.py``), and what it needs of earlie
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar, Literal
 
 import torch
@@ -17,7 +18,7 @@ from torch import Generator, Tensor
 from .....capability import Samples
 from .....domain import Discrete, Domain
 from .....errors import BadInput, RangeError, require_whole
-from .....learning import Batch, GradientTrained, Loss, Phase
+from .....learning import Batch, GradientTrained, Loss, Phase, Recipe
 from ..completing import CompletesInOrder
 from .network import Network
 from .outputs import CategoricalOutput, LogisticOutput, Output, scaled
@@ -62,6 +63,10 @@ class RasterModel(Samples, CompletesInOrder, GradientTrained):
         if isinstance(domain, Discrete) and domain.image and domain.levels >= 2:
             return None
         return "it takes pictures of shape (1, H, W) or (3, H, W) with at least two discrete levels"
+
+    @abstractmethod
+    def recipe(self) -> Recipe:
+        """The training settings that this network is known to train with."""
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Start near the best distribution that is the same for every pixel."""

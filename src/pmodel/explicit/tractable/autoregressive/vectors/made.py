@@ -79,7 +79,7 @@ class MADE(AutoregressiveVector):
         check_options(dropout, width=width, layers=layers, orderings=orderings)
         entries, p, q = domain.entries, self.factor.outputs, self.factor.inputs
         check_weights("MADE", max(entries * width * max(p, q), entries**2 * p * q if direct else 0))
-        others = [torch.randperm(entries) for _ in range(orderings - 1)]
+        others = [nn.init.uniform_(torch.empty(entries)).argsort() for _ in range(orderings - 1)]
         self.network = MaskedNetwork(
             entries,
             p,
