@@ -24,7 +24,7 @@ import math
 from typing import Any, ClassVar, final
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from .....domain import Domain
 from .....learning import Batch, Loss, Recipe
