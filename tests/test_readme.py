@@ -37,8 +37,9 @@ def test_the_python_runs(tmp_path):
     assert done.stdout.startswith("exact")
 
 
-def test_the_measurements_are_those_of_the_results():
-    assert subprocess.run([sys.executable, ROOT / "scripts" / "measurements", "--check"]).returncode == 0
+@pytest.mark.parametrize("script", ["measurements", "likelihoods"])
+def test_the_measurements_are_those_of_the_results(script):
+    assert subprocess.run([sys.executable, ROOT / "scripts" / script, "--check"]).returncode == 0
 
 
 @pytest.mark.parametrize(
