@@ -353,7 +353,7 @@ DATA = (
     api("labels of another length", lambda: from_arrays(np.ones((3, 2)), np.zeros(2, int)), ShapeError, "3", "2"),
     cli("file missing", "fit gaussian --data ./none.csv", 1, "./none.csv", "no such file"),
     cli(
-        "file of no kind", "fit gaussian --data notes.txt", 1, "notes.txt", "no kind", prepare=wrote("notes.txt", "hi")
+        "file of no kind", "fit gaussian --data notes.rst", 1, "notes.rst", "no kind", prepare=wrote("notes.rst", "hi")
     ),
     cli(
         "picture corrupt",

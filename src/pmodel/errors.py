@@ -131,6 +131,9 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
     """The error for a name that is not in ``known``, with the nearest names and the whole list."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:  # those that are nearly as near as the nearest
+        best = difflib.SequenceMatcher(None, name, near[0]).ratio()
+        near = difflib.get_close_matches(name, near, n=3, cutoff=best - 0.15)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return UnknownName(f"There is no {what} of that name.", got=name, hint=f"{hint}known: {', '.join(names)}")
 
