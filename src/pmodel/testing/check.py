@@ -25,12 +25,14 @@ class Check:
         case: The domain and condition it is tried on, such as ``plane`` or ``die, given a label``.
         line: What the law says, in a line.
         run: Applies it; raises ``ConformanceError`` if it is broken, or whatever the model raised.
+        dequantised: Whether the model sees the case through a wrapper that adds noise, as it does all discrete data.
     """
 
     law: str
     case: str
     line: str
     run: Callable[[], None]
+    dequantised: bool = False
 
     @property
     def name(self) -> str:

@@ -73,7 +73,7 @@ def conformance(model: str | type[Model] | Model, *, slow: bool = False) -> Iter
             continue
         for law in LAWS:
             if (slow or not law.slow) and law.when(subject):
-                yield Check(law.name, subject.case.name, law.line, _bound(law.run, subject))
+                yield Check(law.name, subject.case.name, law.line, _bound(law.run, subject), subject.dequantised)
     if not accepted:
         raise BadInput("The model accepts none of the cases.", got=model, hint="see its natives and refuses()")
 
