@@ -6,7 +6,7 @@ from pmodel.catalogue import MODELS
 from pmodel.testing import conformance
 
 ALIKE = ("nice", "maf", "iaf", "nsf")
-"""Flows that the same wrapper dequantises as ``realnvp``, which stands for them in the fast tests; all of theirs are slow ones."""
+"""Flows of vectors that ``realnvp`` stands for where the data are discrete: the wrapper is the same. Slow tests try them all."""
 
 
 def _checks():
