@@ -6,7 +6,7 @@ from pmodel.catalogue import MODELS
 from pmodel.testing import conformance
 
 ALIKE = ("nice", "maf", "iaf", "nsf")
-"""Flows of vectors that ``realnvp`` stands for where the data are discrete: the wrapper is the same. Slow tests try them all."""
+"""Flows of vectors that ``realnvp`` stands for where the data are discrete: the wrapper is the same. Slow tests try all."""
 
 
 def _checks():
@@ -16,7 +16,7 @@ def _checks():
             yield pytest.param(check, id=f"{row.name}-{check.name}", marks=slow)
 
 
-@pytest.mark.parametrize("check", _checks())
+@pytest.mark.parametrize("check", list(_checks()))
 def test_catalogue(check):
     check()
 
