@@ -235,7 +235,8 @@ class _Unrolled:
         if start < end:
             self._advance(start, end)
         rows = slice(i * p, (i + 1) * p)
-        return torch.addmm(parts.shift[:, rows], self.active[-1], parts.last[rows, :end].T)
+        y = torch.addmm(parts.shift[:, rows], self.active[-1], parts.last[rows, :end].T)
+        return y if parts.direct is None else torch.addmm(y, self.seen, parts.direct[rows, : self.seen.shape[1]].T)
 
     def put(self, i: int, x: Tensor) -> None:
         """Make the entry of step i known: ``(n,)``."""

@@ -22,7 +22,7 @@ from .....errors import BadInput, RangeError
 from .....learning import Batch, GradientTrained, Loss, Phase
 from ..completing import CompletesInOrder
 from ..particles import Weights
-from .conditionals import Conditional, conditional
+from .conditionals import Conditional, factor_of
 
 __all__ = ["AutoregressiveVector", "Steps", "check_options", "check_weights", "write"]
 
@@ -66,7 +66,7 @@ class AutoregressiveVector(Samples, CompletesInOrder, GradientTrained):
         check_options(mixtures=mixtures)
         self.particles = particles
         self._check_sampling()
-        self.factor: Conditional = conditional(domain, mixtures)
+        self.factor: Conditional = factor_of(domain, mixtures)
 
     @classmethod
     def refuses(cls, domain: Domain) -> str | None:
