@@ -272,6 +272,8 @@ def test_true_probabilities_are_calibrated():
         (torch.zeros(3, 2), torch.zeros(2).long(), ShapeError, r"\(3, 2\)"),
         (torch.zeros(2, 2), torch.zeros(2).long(), BadInput, "2.0"),
         (torch.full((2, 2), math.log(0.5)), torch.tensor([0, 2]), RangeError, "2"),
+        (torch.full((2, 2), math.log(0.5)), torch.tensor([1, -3]), RangeError, "-3"),
+        (torch.tensor([[0.5, 0.5], [0.5, 0.25]], dtype=torch.float64).log(), torch.zeros(2).long(), BadInput, "0.75"),
         (torch.zeros(0, 2), torch.zeros(0).long(), BadInput, "0"),
     ],
 )
