@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from autoregressive import LABELS, every_datum, naive_sample, noise, numbers_of, random_data, random_model
 from pmodel.catalogue import find
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, RangeError
-from pmodel.explicit.tractable.autoregressive.vectors.conditionals import Gaussians, Levels, Logistics, conditional
+from pmodel.explicit.tractable.autoregressive.vectors import conditionals
+from pmodel.explicit.tractable.autoregressive.vectors.conditionals import Gaussians, Levels, Logistics, factor_of
 from pmodel.testing.measure import Masses, Nodes, chi_square
 
 NAMES = ("fvbn", "nade", "made")
@@ -138,15 +140,15 @@ def test_a_real_entry_is_completed_by_the_bayes_rule(name):
 
 
 def test_a_domain_has_the_distribution_that_fits_it():
-    assert type(conditional(Discrete((784,), 2), 5)).__name__ == "Bits"
-    assert isinstance(conditional(Discrete((64,), 17), 5), Levels)
-    assert isinstance(conditional(Discrete((784,), 256), 5), Logistics)
-    assert isinstance(conditional(Real((3,)), 5), Gaussians)
+    assert type(factor_of(Discrete((784,), 2), 5)).__name__ == "Bits"
+    assert isinstance(factor_of(Discrete((64,), 17), 5), Levels)
+    assert isinstance(factor_of(Discrete((784,), 256), 5), Logistics)
+    assert isinstance(factor_of(Real((3,)), 5), Gaussians)
 
 
 @pytest.mark.parametrize("levels", [2, 3, 17, 256, 5000])
 def test_codes_of_levels_differ_and_level_zero_is_nothing(levels):
-    factor = conditional(Discrete((3,), levels), 5)
+    factor = factor_of(Discrete((3,), levels), 5)
     codes = factor.code(torch.arange(levels), torch.float64)
     assert codes.shape == (levels, factor.inputs)
     assert (codes[0] == 0).all()
@@ -160,11 +162,47 @@ def test_training_starts_near_the_entries_own_distributions(domain):
     generator = noise(2)
     t = torch.rand(4000, 2, generator=generator, dtype=torch.float64).pow(2)
     x = 3 * t - 1 if isinstance(domain, Real) else (t * domain.levels).long()
-    factor = conditional(domain, 8)
+    factor = factor_of(domain, 8)
     numbers = factor.fitted(x).expand(4000, -1, -1)
     flat = torch.zeros_like(numbers) if isinstance(domain, Discrete) else torch.zeros(4000, 2, 3, dtype=torch.float64)
     fitted, other = factor.log_prob(numbers, x).mean(), (factor if domain.measure == "mass" else Gaussians(1))
     assert float(fitted) > float(other.log_prob(flat, x).mean()) + 0.05
+
+
+class Largest(TorchDispatchMode):
+    """How many entries the largest tensor has that is computed meanwhile."""
+
+    entries = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        parts = found if isinstance(found, tuple) else (found,)
+        self.entries = max([self.entries, *(part.numel() for part in parts if isinstance(part, torch.Tensor))])
+        return found
+
+
+def test_levels_are_counted_one_by_one():
+    x = torch.randint(7, (500, 6), generator=noise())
+    factor = factor_of(Discrete((6,), 7), 5)
+    with Largest() as largest:
+        found = factor.fitted(x)
+    counts = torch.nn.functional.one_hot(x, 7).sum(0).double()
+    assert torch.equal(found, ((counts + 1) / 507).log())
+    assert largest.entries <= x.numel()
+    torch.testing.assert_close(factor.fitted(x[:0]), torch.full((6, 7), 1 / 7, dtype=torch.float64).log())
+
+
+@pytest.mark.parametrize("domain", [Discrete((60,), 9000), Real((60,))], ids=str)
+def test_quantiles_of_many_data_are_found_part_by_part(domain, monkeypatch):
+    x = torch.rand(100, 60, generator=noise())
+    x = x if isinstance(domain, Real) else (x * domain.levels).long()
+    factor = factor_of(domain, 5)
+    expected = factor.fitted(x)
+    monkeypatch.setattr(conditionals, "TOGETHER", 1000)
+    with Largest() as largest:
+        found = factor.fitted(x)
+    assert torch.equal(found, expected)
+    assert largest.entries <= 1000
 
 
 # What they refuse

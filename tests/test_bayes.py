@@ -9,6 +9,7 @@ import torch
 
 import two_bits
 from pmodel import Discrete, Real, load_data, make
+from pmodel.domain import Sequences
 from pmodel.errors import BadInput, NotSupported, RangeError, ShapeError
 from pmodel.explicit.tractable.histogram import Histogram
 from pmodel.explicit.tractable.mixture import Mixture
@@ -131,6 +132,34 @@ def test_what_is_impossible_under_every_label_keeps_the_prior():
     torch.testing.assert_close(found.probs, torch.tensor([[1, 0], [0, 1], [0.75, 0.25]], dtype=torch.float64))
 
 
+@pytest.fixture(scope="module")
+def by_length():
+    """Label 0 has sequences of one symbol, four of five times a 1, and twice as many data; label 1 has 1111."""
+    x = torch.full((15, 4), 2)
+    x[:10, 0] = torch.tensor([1] * 8 + [0] * 2)
+    x[10:] = 1
+    model = make("hmm", Sequences(Discrete((), 2), 4), Discrete((), 2), states=1, shrinkage=0.0)
+    return learn(model, Batch(x, (x[:, 1] == 1).long()))
+
+
+def test_the_lengths_of_sequences_say_something_of_their_labels(by_length):
+    x = [[1], [1, 1, 1, 1], [0], [1, 1]]
+    found, sums = posterior(by_length, x), evidence(by_length, x)
+    assert sums.values.exp().tolist() == pytest.approx([0.8, 1, 0.2, (2 * 0.64 + 1) / 3], abs=1e-12)
+    torch.testing.assert_close(sums.values, by_length.log_prob(x), rtol=0, atol=1e-12)
+    assert found.probs[:3].tolist() == [[1, 0], [0, 1], [1, 0]]
+    assert found.probs[3].tolist() == pytest.approx([1.28 / 2.28, 1 / 2.28], abs=1e-12)  # no label has this length
+
+
+def test_another_prior_of_sequences_leaves_the_lengths_their_say(by_length):
+    x, prior = [[1], [1, 1]], [0.25, 0.75]
+    found = posterior(by_length, x, prior=prior)
+    assert found.probs[0].tolist() == [1, 0]
+    assert found.probs[1, 0].item() == pytest.approx(0.16 / 0.91, abs=1e-12)
+    assert evidence(by_length, x, prior=prior).values.exp().tolist() == pytest.approx([0.8, 0.91], abs=1e-12)
+    assert found.log_probs.shape == (2, 2)
+
+
 class Shifted(Line):
     """A linear latent model of x less twice its label."""
 
@@ -243,6 +272,8 @@ def test_true_probabilities_are_calibrated():
         (torch.zeros(3, 2), torch.zeros(2).long(), ShapeError, r"\(3, 2\)"),
         (torch.zeros(2, 2), torch.zeros(2).long(), BadInput, "2.0"),
         (torch.full((2, 2), math.log(0.5)), torch.tensor([0, 2]), RangeError, "2"),
+        (torch.full((2, 2), math.log(0.5)), torch.tensor([1, -3]), RangeError, "-3"),
+        (torch.tensor([[0.5, 0.5], [0.5, 0.25]], dtype=torch.float64).log(), torch.zeros(2).long(), BadInput, "0.75"),
         (torch.zeros(0, 2), torch.zeros(0).long(), BadInput, "0"),
     ],
 )

@@ -80,6 +80,11 @@ def test_npz_with_lengths(tmp_path, padded):
     assert data.train.y.tolist() == [0, 1, 1]
 
 
+def test_where_all_lengths_are_one_rows_are_elements(tmp_path):
+    np.savez(tmp_path / "rows.npz", x=np.arange(6).reshape(3, 2), lengths=np.ones(3, int))
+    assert load_data(tmp_path / "rows.npz").domain == Sequences(Discrete((2,), 6), 1)
+
+
 @pytest.mark.parametrize(
     ("lengths", "error", "words"),
     [
@@ -121,6 +126,16 @@ def test_npy_of_padded_symbols(tmp_path):
         load_data(tmp_path / "s.npy", sequences=True)
     with pytest.raises(BadInput, match="true or false"):
         load_data(tmp_path / "s.npy", sequences="yes")
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_npy_of_padded_rows_of_symbols(tmp_path, mapped):
+    listed = from_sequences([[[0, 3], [1, 2]], [[3, 0]]])
+    x = np.array([[[0, 3], [1, 2]], [[3, 0], [4, 4]]])
+    np.save(tmp_path / "s.npy", x)
+    data = load_data(tmp_path / "s.npy", sequences=True, levels=4, mapped=mapped)
+    assert data.domain == listed.domain == Sequences(Discrete((2,), 4), 2)
+    assert torch.equal(data.train.x[:], listed.train.x)
 
 
 @pytest.mark.parametrize("mapped", [False, True])

@@ -135,6 +135,8 @@ def test_the_alphabet_is_that_of_the_training_strings():
     data = from_text(strings)
     assert data.domain == plain.domain
     assert "2 characters of held-out strings are not among them" in data.note
+    strings[next(n for n in range(200) if _in_training(n))] = "a\ufffdb"
+    assert "2 characters of held-out strings are not among them" in from_text(strings).note
 
 
 def _in_training(n):

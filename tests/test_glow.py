@@ -11,7 +11,8 @@ from pmodel import load_data
 from pmodel.construction import make
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, NotSupported, RangeError
-from pmodel.explicit.tractable.flow.coupling import BOUND, Coupling, Halves
+from pmodel.explicit.tractable.flow.coupling import Coupling, Halves
+from pmodel.explicit.tractable.flow.element import BOUND
 from pmodel.explicit.tractable.flow.glow import Glow
 from pmodel.explicit.tractable.flow.mixing import Actnorm, Convolution1x1
 from pmodel.explicit.tractable.flow.multiscale import MultiScale

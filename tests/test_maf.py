@@ -12,6 +12,7 @@ from pmodel.explicit.tractable.flow.element import BOUND, Affine
 from pmodel.explicit.tractable.flow.maf import MAF
 from pmodel.explicit.tractable.flow.vector import Autoregressive, orders
 from pmodel.learning import Batch
+from pmodel.nn.masked import MaskedNetwork
 from pmodel.testing.fitting import learn
 
 CASES = [((1,), None), ((2,), None), ((5,), LABEL), ((2, 3), None)]
@@ -52,6 +53,16 @@ def test_one_layer_is_the_product_of_the_conditionals_of_the_paper():
     expected = torch.distributions.Normal(mu, alpha.exp()).log_prob(x).sum(1)
     found = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1) + ladj
     assert torch.allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("graded", [False, True])
+def test_the_inverse_knows_direct_connections(graded):
+    part = Autoregressive([2, 0, 1], Affine(), 0, width=16, layers=2)
+    part.network = MaskedNetwork(3, 2, width=16, layers=2, orders=torch.tensor([2, 0, 1]), residual=True, direct=True)
+    shaken(part.double(), by=0.3)
+    x = torch.randn(5, 3, generator=seeded(), dtype=torch.float64)
+    with torch.set_grad_enabled(graded):
+        torch.testing.assert_close(part.inverse(part(x)[0]), x)
 
 
 def test_the_inverse_is_the_sequential_solution():

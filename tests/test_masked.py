@@ -108,11 +108,10 @@ def test_a_single_entry_has_outputs_that_depend_on_the_context_alone(contexts):
     assert torch.equal(outputs, outputs[:1].expand(5, -1, -1))
 
 
-@pytest.mark.parametrize("contexts", [0, 3])
-def test_columns_are_the_outputs_with_data_last(contexts):
-    torch.manual_seed(0)
-    network = MaskedNetwork(4, 5, width=16, layers=2, orders=torch.tensor([2, 0, 3, 1]), contexts=contexts)
-    x, context = torch.randn(7, 4), torch.randn(7, contexts) if contexts else None
-    found = network.columns(x, context)
-    assert found.is_contiguous() or contexts
-    assert torch.allclose(found, network(x, context).permute(2, 1, 0), atol=1e-6)
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_columns_are_the_outputs_with_data_last(kind):
+    network = random_network(orders=2, **kind)
+    x, context = data_of(network)
+    found = network.columns(x, context, 1)
+    assert found.is_contiguous() or kind["contexts"]
+    torch.testing.assert_close(found, network(x, context, 1).permute(2, 1, 0))

@@ -526,7 +526,7 @@ def ends_are_not_checked(patch):
 
 def lengths_say_nothing_of_labels(patch):
     scores = pmodel.capability.scoring.Scores
-    patch.setattr(scores, "_label_weights", lambda s, x: s.given_frequencies.expand(len(x), -1))
+    patch.setattr(scores, "_label_weights", lambda s, x, prior=None: s.given_frequencies.expand(len(x), -1))
 
 
 def samples_are_not_cut(patch):

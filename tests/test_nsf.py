@@ -15,6 +15,7 @@ from pmodel.domain import Column, Discrete, Real, Table
 from pmodel.errors import BadInput, RangeError
 from pmodel.explicit.tractable.flow.element import Spline
 from pmodel.explicit.tractable.flow.linear import Linear
+from pmodel.explicit.tractable.flow.marginal import Marginal, quantiles
 from pmodel.explicit.tractable.flow.nsf import NSF
 from pmodel.explicit.tractable.flow.vector import Autoregressive, Elementwise, VectorCoupling, tellers
 from pmodel.learning import Batch
@@ -139,6 +140,16 @@ def test_the_first_spline_makes_marginals_normal_and_inverts():
     found = (z.unsqueeze(2) < edges).double().mean(0)
     assert torch.allclose(found, torch.special.ndtr(edges).expand(3, -1), atol=0.04)
     assert torch.allclose(first.inverse(z), x, atol=1e-9)
+
+
+def test_splines_start_at_the_points_of_the_lines():
+    x = torch.randn(2000, 2, generator=seeded(), dtype=torch.float64).asinh()
+    first, lines = Elementwise(2, 9).double(), Marginal((2,), 7, shared=False).double()
+    first.prepare(x)
+    zeta, points = quantiles(x, 8, 9)
+    torch.testing.assert_close(first(points.T)[0], zeta.unsqueeze(1).expand(-1, 2))
+    lines.prepare(x)
+    torch.testing.assert_close(lines.knots, points, rtol=0, atol=0.05)
 
 
 def test_the_box_is_as_wide_as_the_data():

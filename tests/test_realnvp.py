@@ -11,7 +11,8 @@ from pmodel import fit, load_data
 from pmodel.construction import make
 from pmodel.domain import Column, Discrete, Real, Table
 from pmodel.errors import RangeError
-from pmodel.explicit.tractable.flow.coupling import BOUND, Coupling, alternating, bit_masks, checkerboard
+from pmodel.explicit.tractable.flow.coupling import Coupling, alternating, bit_masks, checkerboard
+from pmodel.explicit.tractable.flow.element import BOUND
 from pmodel.explicit.tractable.flow.marginal import Marginal
 from pmodel.explicit.tractable.flow.multiscale import Squeeze, masks_of, multiscale
 from pmodel.explicit.tractable.flow.realnvp import RealNVP

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pmodel import Discrete, Real, load_data, make
+from pmodel.data import Dataset, Split
 from pmodel.domain import Sequences
 from pmodel.errors import BadInput, NotSupported
 from pmodel.explicit.tractable.histogram import Histogram
@@ -106,6 +107,27 @@ def test_without_held_out_data_only_bic_is_left():
     found = choose_components(heights, [1, 2], by="bic", shrinkage=0.0)
     assert found.candidates[0].held_out is None
     assert found.components in (1, 2)
+
+
+@pytest.fixture
+def unseen():
+    """A datum of a value that training never had."""
+    x = torch.arange(60)[:, None] % 3
+    return Dataset("unseen", Discrete((1,), 4), Split(x), Split(torch.tensor([[0], [3]])), Split(x))
+
+
+def test_what_holds_a_datum_for_impossible_is_not_best(unseen):
+    found = choose_components(unseen, [0, 1], model="histogram", option="smoothing")
+    assert found.components == 1
+    assert [row.held_out == -math.inf for row in found.candidates] == [True, False]
+    assert found.candidates[0].behind[0] == math.inf
+
+
+def test_where_all_hold_a_datum_for_impossible_there_is_no_best(unseen):
+    with pytest.raises(BadInput, match="impossible"):
+        choose_components(unseen, [1, 2], shrinkage=0.0)
+    found = choose_components(unseen, [1, 2], shrinkage=0.0, by="bic")
+    assert (found.components, found.candidates[0].behind) == (1, None)
 
 
 def test_of_bounds_there_is_no_bic():

@@ -11,10 +11,14 @@ from pmodel.data import datasets
 from pmodel.domain import Discrete, Real, Sequences
 from pmodel.errors import BadInput, PmodelError, RangeError
 from pmodel.explicit.tractable.autoregressive import completing
-from pmodel.explicit.tractable.autoregressive.tokens.token_writing import Draws, drawn
+from pmodel.explicit.tractable.autoregressive.categories import inverse_cdf
+from pmodel.explicit.tractable.autoregressive.tokens.ngram import NGram
+from pmodel.explicit.tractable.autoregressive.tokens.token_writing import Draws
 from pmodel.explicit.tractable.autoregressive.tokens.transformer import Transformer
 from pmodel.explicit.tractable.autoregressive.tokens.transformer_stack import Cache, Stack
 from pmodel.explicit.tractable.autoregressive.tokens.transformer_tokens import Patches
+from pmodel.learning import Batch
+from pmodel.testing.fitting import learn
 from pmodel.testing.measure import Masses, Nodes, chi_square
 
 HERE = {row.name: row for row in datasets()}
@@ -304,8 +308,11 @@ def test_draws_are_what_their_names_say():
 
 
 def test_impossible_levels_are_never_drawn_whatever_rounding_does():
-    logits = torch.tensor([[0.0, 0.0, -math.inf]])
-    assert drawn(logits, torch.tensor([[1 - 2**-24]])).tolist() == [1]
+    logits = torch.randn(1000, 27, generator=noise())
+    logits[:, -1] = -math.inf
+    assert (logits.softmax(1).cumsum(1)[:, -2] < 1 - 2**-24).any()
+    assert (inverse_cdf(logits, torch.full((1000, 1), 1 - 2**-24)) < 26).all()
+    assert inverse_cdf(torch.full((1, 3), -math.inf), torch.tensor([[0.5]])).tolist() == [2]
 
 
 def test_greedy_samples_are_alike_and_scores_stay():
@@ -315,6 +322,36 @@ def test_greedy_samples_are_alike_and_scores_stay():
     assert len(torch.unique(x, dim=0)) == 1
     assert len(torch.unique(model.sample(50, generator=1), dim=0)) > 5
     assert torch.equal(model.log_prob(every_string(STRING)), before)
+
+
+def string_model(name, domain, **options):
+    """With conditionals of which no two are alike."""
+    if name == "transformer":
+        return random_model(domain, **options)
+    strings = [torch.tensor([0] * 4), torch.tensor([0, 0, 1]), torch.tensor([0, 2])]
+    return learn(NGram(domain, order=2, smoothing="witten-bell", **options), Batch(domain.check(strings)))
+
+
+@pytest.mark.parametrize("name", ["ngram", "transformer"])
+def test_settings_hold_where_joint_states_are_few(name):
+    """One symbol is missing in the middle: alone it would be drawn from the list of all strings."""
+    model, x = string_model(name, STRING), torch.tensor([[0, 1, 2, 0]]).repeat(200, 1)
+    observed = torch.tensor([True, False, True, True])
+    assert len(model.complete(x, observed, generator=1).unique(dim=0)) > 1
+    assert len(model.complete(x, observed, generator=1, top_k=1).unique(dim=0)) == 1
+
+
+@pytest.mark.parametrize("name", ["ngram", "transformer"])
+def test_what_fills_up_a_sequence_needs_no_particles(name, monkeypatch):
+    domain = Sequences(Discrete((), 7), 9)
+    model, written = string_model(name, domain), []
+    x = domain.check([torch.tensor([0, 1, 2, 3, 4])])
+    write = model._written
+    monkeypatch.setattr(model, "_written", lambda *args: written.append((len(args[0]), args[4])) or write(*args))
+    forecast = [True] * 2 + [False] * 3 + [True] * 4
+    backcast = [False] * 3 + [True] * 6
+    model.complete(x.repeat(2, 1), torch.tensor([forecast, backcast]), generator=1)
+    assert written == [(1, 1), (1, model.particles)]
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ gradient model without the engine::
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 from torch import Generator, Tensor, nn
 
-__all__ = ["Batch", "ClosedForm", "GradientTrained", "Loss", "Phase", "Recipe"]
+__all__ = ["Batch", "ClosedForm", "GradientTrained", "Loss", "MaximumLikelihood", "Phase", "Recipe"]
 
 
 @final
@@ -146,6 +146,30 @@ class GradientTrained(ABC):
     def recipe(self) -> Recipe:
         """The training settings that this model is known to train with."""
         return Recipe()
+
+
+class MaximumLikelihood(GradientTrained):
+    r"""A density that learns by gradient descent on :math:`-\mathbb{E} \log p(x \mid y)`, in one phase.
+
+    It is listed after the density among the bases of a model.
+    """
+
+    @abstractmethod
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """Those of the module."""
+
+    @abstractmethod
+    def _log_prob(self, x: Tensor, given: Tensor | None) -> Tensor:
+        """The density's, ``(N,)``."""
+
+    def phases(self) -> tuple[Phase, ...]:
+        """One phase: the likelihood itself, of all parameters that are not idle."""
+        learned = tuple(p for p in self.parameters() if p.requires_grad)
+        return (Phase("likelihood", learned, self._loss),)
+
+    def _loss(self, batch: Batch, generator: Generator) -> Loss:
+        log_prob = self._log_prob(batch.x, batch.given).mean()
+        return Loss(-log_prob, {"log_prob": log_prob})
 
 
 class ClosedForm(ABC):

@@ -104,9 +104,17 @@ class Scores(Model):
         draws = [self._log_weights(x, label.expand(len(x)), observed, generator, effort) for label in labels]
         return torch.stack(draws, -1) + self._label_weights(x).log()
 
-    def _label_weights(self, x: Tensor) -> Tensor:
-        """How often each label occurs in training, ``(N, labels)``: among data of its length, if that is given."""
-        everywhere = self.given_frequencies.expand(len(x), -1)
+    def _label_weights(self, x: Tensor, prior: Tensor | None = None) -> Tensor:
+        r"""The probability of each label before the data are seen, ``(N, labels)``.
+
+        That is the prior, p(y); where lengths are given, :math:`p(y \mid T) \propto p(y) \, p(T \mid y)`, with the training
+        frequencies of lengths, and the prior again for a length that comes with no label.
+
+        Args:
+            x: Checked data, ``(N, *shape)``.
+            prior: ``(labels,)``; by default how often each occurs in training.
+        """
+        everywhere = (self.given_frequencies if prior is None else prior).expand(len(x), -1)
         if not isinstance(self.domain, Sequences) or self.domain.ends:
             return everywhere
         joint = everywhere * self.length_frequencies[:, self.domain.lengths(x) - 1].T

@@ -5,6 +5,7 @@ values                               elements
 ===================================  =======================================================
 floats ``(T, D)`` or ``(T,)``        ``Real((D,))``; NaN where a value is missing
 whole numbers ``(T,)``               ``Discrete((), levels)``, with as many levels as there are
+whole numbers ``(T, D)``             ``Discrete((D,), levels)``, and for one column ``Discrete((), levels)``
 columns of numbers                   ``Real((D,))``, empty cells missing
 one column of categories             ``Discrete((), categories)``
 ===================================  =======================================================
@@ -110,7 +111,7 @@ def with_lengths(
 
     Args:
         x: All elements one after another, ``(sum of lengths, ...)``, or sequences filled up to one length,
-            ``(N, longest, ...)``.
+            ``(N, longest, ...)``. Where every length is 1, ``(N, D)`` is N elements of D entries, not N filled up.
         lengths: ``(N,)`` whole numbers from 1.
         y: Labels, ``(N,)``, or None.
         name: What reports call it.
@@ -159,8 +160,8 @@ def padded_domain(
 
     Args:
         blocks: Passes over the array in blocks, each with the number of its first row: floats ``(n, longest, D)`` with
-            infinity after the last element and NaN where a value is missing, or whole numbers ``(n, longest)`` with
-            ``levels`` after the last.
+            infinity after the last element and NaN where a value is missing, or whole numbers ``(n, longest)`` or
+            ``(n, longest, D)`` with ``levels`` after the last.
         shape: Of all of it.
         dtype: Of its values.
         levels: Of whole numbers, how many there are.
@@ -171,10 +172,10 @@ def padded_domain(
     if dtype.kind == "f" and len(shape) == 3:
         missing = any(bool(np.isnan(block).any()) for _, block in blocks())
         domain = Sequences(Real((shape[2],)), shape[1], missing=missing)
-    elif dtype.kind in "iu" and len(shape) == 2 and levels is not None:
-        domain = Sequences(Discrete((), levels), shape[1])
+    elif dtype.kind in "iu" and len(shape) in (2, 3) and levels is not None:
+        domain = Sequences(Discrete(shape[2:], levels), shape[1])
     else:
-        hint = "floats (N, longest, D), or whole numbers (N, longest) and levels="
+        hint = "floats (N, longest, D), or whole numbers (N, longest) or (N, longest, D) and levels="
         raise ShapeError("This array holds no sequences.", got=f"{dtype} of shape {shape}, levels={levels}", hint=hint)
     for start, block in blocks():
         stored(tensor_of(block), domain, f"x[{start}:{start + len(block)}]")

@@ -88,11 +88,11 @@ def from_text(
     levels = [alphabet.encode(string) for string in strings]
     domain = Sequences(Discrete((), len(alphabet)), 1 + max(map(len, levels)), ends=True, alphabet=alphabet)
     x = stored(domain.check([torch.tensor(row) for row in levels]), domain)
-    return assemble(name, domain, Split(x), seed=seed, note=_note(alphabet, levels, strings))
+    return assemble(name, domain, Split(x), seed=seed, note=_note(alphabet, levels, strings, apart))
 
 
-def _note(alphabet: Alphabet, levels: Sequence[Sequence[int]], strings: Sequence[str]) -> str:
-    strange, characters = sum(row.count(0) for row in levels), sum(map(len, strings))
+def _note(alphabet: Alphabet, levels: Sequence[Sequence[int]], strings: Sequence[str], apart: set[int]) -> str:
+    strange, characters = sum(levels[row].count(0) for row in apart), sum(map(len, strings))
     note = f"{characters:,} characters in {len(alphabet)} symbols ({alphabet.tokens}s)".replace(",", " ")
     return note + (f"; {strange} characters of held-out strings are not among them" if strange else "")
 

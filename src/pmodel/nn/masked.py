@@ -134,12 +134,18 @@ class MaskedNetwork(nn.Module):
         return y.reshape(len(x), self.entries, self.outputs)
 
     def columns(self, x: Tensor, context: Tensor | None = None, order: int = 0) -> Tensor:
-        """The same outputs as ``(P, D, N)``, contiguous: the last product the other way round, without connections from x."""
+        """The same outputs as ``(P, D, N)``, contiguous: the last product the other way round."""
         h, shift = self._features(x, context, order)
-        weight = self.last.masked(order).reshape(self.entries, self.outputs, -1).transpose(0, 1).flatten(0, 1)
         bias = cast(Tensor, self.last.bias).reshape(self.entries, self.outputs).T.reshape(-1, 1)
-        y = torch.addmm(bias, weight, h.T).reshape(self.outputs, self.entries, len(x))
+        y = torch.addmm(bias, self._by_output(self.last.masked(order)), h.T)
+        if self.direct is not None:
+            y = torch.addmm(y, self._by_output(self.direct.masked(order)), x.flatten(1).T)
+        y = y.reshape(self.outputs, self.entries, len(x))
         return y if shift is None else y + shift.reshape(-1, self.entries, self.outputs).permute(2, 1, 0)
+
+    def _by_output(self, weight: Tensor) -> Tensor:
+        """Rows ``(DP, …)`` in the order ``(PD, …)``."""
+        return weight.reshape(self.entries, self.outputs, -1).transpose(0, 1).flatten(0, 1)
 
     def _features(self, x: Tensor, context: Tensor | None, order: int) -> tuple[Tensor, Tensor | None]:
         """What the last layer sees, and what the context adds to its outputs."""
@@ -176,7 +182,7 @@ class Incremental:
         entries, p, q = network.entries, network.outputs, network.inputs
         known = torch.arange(entries, device=network.rank.device)
         self.ends: list[int] = torch.searchsorted(cast(Tensor, network.degrees), known, right=True).tolist()
-        by_order = network.rank[order % len(network.rank)].argsort()
+        by_order = network.orders[order % len(network.rank)]
         columns = (by_order.unsqueeze(1) * q + torch.arange(q, device=by_order.device)).flatten()
         rows = (by_order.unsqueeze(1) * p + torch.arange(p, device=by_order.device)).flatten()
         empty = network.first.weight.new_zeros

@@ -1,4 +1,7 @@
-"""Tasks: what generative models are good for, as functions over their capabilities. No task knows a model by its name.
+"""Tasks: what generative models are good for, as functions over their capabilities.
+
+A task takes any model that has what it needs. Two tasks mean mixtures: ``responsibilities`` asks for a sum of components, and
+``choose_components`` tries the model called ``mixture`` where no other is named.
 
 ``bayes``       labels, and any part given any other, by the sum and the product rule
 ``prediction``  how good predicted probabilities are: accuracy, log-loss, calibration

@@ -14,6 +14,9 @@ function              what it computes                                          
 ``responsibilities``  :math:`p(z \mid x)` of the latent component z of a mixture                a sum of components
 ====================  ========================================================================  ==========================
 
+Of sequences without an end symbol the length T is given: all of this is conditional on it, and the prior becomes
+:math:`p(y \mid T) \propto p(y) \, p(T \mid y)`.
+
 With ``observed=`` the first two see a part of x only, and marginalise the rest: nothing is imputed. The latent of a VAE or a
 diffusion model is marginalised by ``score`` itself, up to a bound.
 
@@ -84,7 +87,7 @@ def posterior(
         model: A conditional model with a likelihood.
         x: Data, ``(N, *shape)``.
         observed: A mask of what is known, of the shape of ``x`` or of one datum; the rest is marginalised.
-        prior: Probabilities of the K labels; None for their training frequencies.
+        prior: Probabilities p(y) of the K labels; None for their training frequencies.
         generator: Seed of the draws, where the likelihood is a bound. All labels are scored with the same ones.
         effort: Draws for each datum and label.
 
@@ -92,7 +95,7 @@ def posterior(
         BadInput: if the model is unconditional, the prior is no distribution of its labels, or the data do not fit.
         NotSupported: if the model has no likelihood, or cannot marginalise what is missing.
     """
-    log_prior = _log_prior(model, prior)
+    log_prior = _log_prior(model, x, prior)
     joint, kind, estimator = _joint(model, x, observed, log_prior, generator, effort)
     return _normalised(joint, log_prior, _ratio(kind), estimator)
 
@@ -114,7 +117,7 @@ def evidence(
         The log-likelihoods: exact, or a lower bound where weights were drawn, since a sum of unbiased weights is one again.
         Other draws (``weighted`` is False) bound each term but, under the convex log-sum-exp, not the sum: an estimate.
     """
-    joint, kind, estimator = _joint(model, x, observed, _log_prior(model, prior), generator, effort)
+    joint, kind, estimator = _joint(model, x, observed, _log_prior(model, x, prior), generator, effort)
     if kind == "lower_bound" and not getattr(model, "weighted", True):
         kind = "estimate"
     return Likelihood(joint.logsumexp(1), kind, estimator)
@@ -195,10 +198,9 @@ def _joint(
     model: Model, x: object, observed: object, log_prior: Tensor, generator: Seed, effort: int
 ) -> tuple[Tensor, Kind, str]:
     """Log p(x, y) for every label ``(N, K)``, of what kind they are, and how they were computed."""
-    model._require("score")
     scored: Any = model
     seed, columns = _seed(generator), []
-    for label in range(len(log_prior)):
+    for label in range(log_prior.shape[1]):
         columns.append(scored.score(x, given=label, observed=observed, generator=seed, effort=effort))
     joint = torch.stack([column.values.double() for column in columns], 1) + log_prior
     return joint, columns[0].kind, columns[0].estimator
@@ -221,16 +223,22 @@ def _seed(generator: Seed) -> int:
     return derive(int(torch.randint(2**62, (1,), generator=noise, device=noise.device)), "bayes")
 
 
-def _log_prior(model: Model, prior: object) -> Tensor:
-    """The logarithm of the prior that was given, or of the training frequencies, ``(K,)`` float64."""
+def _log_prior(model: Model, x: object, prior: object) -> Tensor:
+    """The logarithms of the labels' probabilities before more of the data is seen than lengths, ``(N, K)`` float64."""
     if model.given is None:
         raise BadInput(
             "Bayes' theorem needs a model of data given a label.",
             got=f"{type(model).__name__}, which is unconditional",
             hint="fit it conditional=true",
         )
-    if prior is None:
-        return model.given_frequencies.log()
+    model._require("score")
+    scored: Any = model
+    probs = None if prior is None else _checked_prior(model, prior)
+    return scored._label_weights(model.domain.check(x).to(model.device), probs).log()  # type: ignore[no-any-return]
+
+
+def _checked_prior(model: Model, prior: object) -> Tensor:
+    """Probabilities of the labels, ``(K,)`` float64."""
     probs = torch.as_tensor(prior, dtype=torch.float64, device=model.device)
     if probs.shape != model.given_frequencies.shape:
         raise ShapeError(
@@ -240,4 +248,4 @@ def _log_prior(model: Model, prior: object) -> Tensor:
         )
     if not bool((probs >= 0).all()) or abs(float(probs.sum()) - 1) > 1e-6:
         raise RangeError("A prior is probabilities that sum to one.", got=probs.tolist())
-    return (probs / probs.sum()).log()
+    return probs / probs.sum()

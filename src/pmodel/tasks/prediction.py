@@ -69,11 +69,14 @@ def predicted(log_probs: Tensor, y: Tensor, *, bins: int = BINS) -> Predicted:
         )
     if not len(y):
         raise BadInput("Predictions of nothing cannot be judged.", got=0)
-    if int(y.min()) < 0 or int(y.max()) >= log_probs.shape[1]:
-        raise RangeError(f"A label is a number from 0 to {log_probs.shape[1] - 1}.", got=int(y.max()))
+    wrong = y[(y < 0) | (y >= log_probs.shape[1])]
+    if len(wrong):
+        raise RangeError(f"A label is a number from 0 to {log_probs.shape[1] - 1}.", got=int(wrong[0]))
     probs = log_probs.double().exp()
-    if not bool(((probs.sum(1) - 1).abs() < 1e-6).all()):
-        raise BadInput("The probabilities of a prediction sum to one.", got=float(probs.sum(1)[0]))
+    sums = probs.sum(1)
+    off = sums[~((sums - 1).abs() < 1e-6)]
+    if len(off):
+        raise BadInput("The probabilities of a prediction sum to one.", got=float(off[0]))
     if bins < 1:
         raise RangeError("There must be at least one bin.", got=bins)
     confidence, chosen = probs.max(1)

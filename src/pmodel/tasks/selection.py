@@ -48,8 +48,9 @@ class Candidate:
         log_likelihood: Mean of the training data, in nats.
         bic: In nats, of all training data; the least is best. None where the likelihood is only bounded.
         held_out: Mean log-likelihood of the validation data, in nats; None where none were set aside.
-        stderr: Of that mean, over the data.
-        behind: By how much it is behind the best, mean and standard error of the paired differences.
+        stderr: Of that mean, over the data; NaN where a datum is impossible.
+        behind: By how much it is behind the best, mean and standard error of the paired differences; None where there are no
+            validation data, or every candidate holds one of them for impossible.
         kind: Of the likelihoods.
         model: The fitted model.
     """
@@ -121,7 +122,8 @@ def choose_components(
         **options: The model's other options.
 
     Raises:
-        BadInput: if there is nothing to try, or the criterion is not known or cannot be had from these data and this model.
+        BadInput: if there is nothing to try, the criterion is not known or cannot be had from these data and this model, or
+            every fit holds some of the held-out data for impossible.
         NotSupported: if the model has no likelihood.
     """
     tried = sorted(set(counts))
@@ -135,7 +137,8 @@ def choose_components(
     settings: list[dict[str, Any]] = [{**options, option: count} for count in tried]
     fits = [fit(model, data, seed=seed, steps=steps, **setting) for setting in settings]
     scores = [_scored(fitted, data, apart) for fitted in fits]
-    best = max((values for _, values in scores if values is not None), key=lambda v: float(v.mean()), default=None)
+    possible = [values for _, values in scores if values is not None and float(values.mean()) > -math.inf]
+    best = max(possible, key=lambda values: float(values.mean()), default=None)
     rows = tuple(
         _candidate(count, fitted, data, train, valid, best)
         for count, fitted, (train, valid) in zip(tried, fits, scores, strict=True)
@@ -178,7 +181,11 @@ def _candidate(
 
 def _chosen(rows: tuple[Candidate, ...], by: Criterion) -> int:
     if by == "held_out":
-        return next(row.components for row in rows if row.behind is not None and row.behind[0] <= row.behind[1])
+        compared = [row for row in rows if row.behind is not None]
+        if not compared:
+            hint = "use by='bic', or options that keep the probability of every value above zero"
+            raise BadInput("Every fit holds some of the held-out data for impossible.", got=rows[0].held_out, hint=hint)
+        return next(row.components for row in compared if row.behind and row.behind[0] <= row.behind[1])
     known = [row for row in rows if row.bic is not None]
     if not known:
         raise BadInput("BIC needs exact likelihoods.", got=rows[0].kind, hint="use by='held_out'")

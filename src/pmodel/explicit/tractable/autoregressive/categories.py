@@ -9,12 +9,15 @@ __all__ = ["cumulative", "inverse_cdf"]
 
 
 def cumulative(logits: Tensor) -> Tensor:
-    """Cumulative probabilities ``(N, K)``, ending with one whatever rounding made of it."""
+    """Cumulative probabilities ``(N, K)``; divided by the last, so that all after the last possible category are one."""
     sums = (logits if logits.dtype == torch.float64 else logits.float()).softmax(1).cumsum(1)
-    sums[:, -1] = 1
-    return sums
+    return sums / sums[:, -1:]
 
 
 def inverse_cdf(logits: Tensor, u: Tensor) -> Tensor:
-    """The first category ``(N,)`` whose cumulative probability exceeds u ``(N, 1)``."""
-    return torch.searchsorted(cumulative(logits), u.contiguous(), right=True).squeeze(1)
+    """The first category ``(N,)`` whose cumulative probability exceeds u ``(N, 1)``, below 1: never one that is impossible.
+
+    Where no category is possible it is the last.
+    """
+    chosen = torch.searchsorted(cumulative(logits), u.contiguous(), right=True)
+    return chosen.clamp_max(logits.shape[1] - 1).squeeze(1)

@@ -20,7 +20,7 @@ from ....domain import Discrete, Domain, Sequences
 from ....errors import RangeError
 from .categories import inverse_cdf
 
-__all__ = ["LISTED", "STATES", "CompletesInOrder", "in_order"]
+__all__ = ["CompletesInOrder", "in_order"]
 
 STATES = 256
 """Joint states of missing entries up to which completion scores them all: those of one entry of a byte."""
@@ -52,6 +52,10 @@ class CompletesInOrder(Density, Completes):
     def _by_order(self, observed: Tensor) -> Tensor:
         """A mask ``(N, *shape)`` as ``(N, D)``, in the order in which entries are written."""
 
+    def _evidence(self, x: Tensor, observed: Tensor) -> Tensor:
+        """The observed entries that have a factor: all, if nothing else is said."""
+        return observed
+
     def _in_order(self, observed: Tensor) -> Tensor:
         """For which data ``(N,)`` of a mask nothing observed is written after something missing."""
         return in_order(self._by_order(observed))
@@ -67,7 +71,7 @@ class CompletesInOrder(Density, Completes):
             rows = (missing == count).nonzero()[:, 0]
             labels = None if given is None else given[rows]
             filled[rows] = self._enumerated(x[rows], observed[rows], labels, count, generator)
-        ordered = self._in_order(observed)
+        ordered = self._in_order(self._evidence(x, observed))
         for rows, particles in ((~few & ordered, 1), (~few & ~ordered, self.particles)):
             size = max(1, self.chunk // (particles * self.domain.entries))
             for part in torch.split(rows.nonzero()[:, 0], size) if bool(rows.any()) else ():

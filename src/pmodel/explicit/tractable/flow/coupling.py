@@ -18,15 +18,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .element import bounded
 from .transform import Transform
 
 __all__ = ["Coupling", "Halves", "alternating", "bit_masks", "checkerboard"]
 
-BOUND = 3.0
-"""The largest |s| of one coupling: a map that stretches no more than e³ twentyfold inverts in float32."""
+
+class _Coupling(Transform):
+    """What is told how to move by a conditioner, and is the identity before training."""
+
+    def __init__(self, conditioner: nn.Module) -> None:
+        super().__init__()
+        self.conditioner: Any = conditioner
+
+    def _scale_and_shift(self, kept: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        raw, t = self.conditioner(kept, context).to(kept.dtype).chunk(2, 1)
+        return bounded(raw), t
+
+    def prepare(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The untrained coupling is the identity: spare the work."""
+        return x
 
 
-class Coupling(Transform):
+class Coupling(_Coupling):
     r"""An affine coupling with s bounded softly, :math:`s = B \tanh(\tilde s / B)`.
 
     Args:
@@ -37,14 +51,12 @@ class Coupling(Transform):
     mask: Tensor
 
     def __init__(self, mask: Tensor, conditioner: nn.Module) -> None:
-        super().__init__()
+        super().__init__(conditioner)
         self.register_buffer("mask", mask)
-        self.conditioner: Any = conditioner
 
     def _scale_and_shift(self, kept: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """S and t, zero where b is one."""
-        raw, t = self.conditioner(kept, context).to(kept.dtype).chunk(2, 1)
-        s = BOUND * (raw / BOUND).tanh()
+        s, t = super()._scale_and_shift(kept, context)
         return (1 - self.mask) * s, (1 - self.mask) * t
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -57,25 +69,13 @@ class Coupling(Transform):
         s, t = self._scale_and_shift(self.mask * z, context)
         return (z - t) * (-s).exp()
 
-    def prepare(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The untrained coupling is the identity: spare the work."""
-        return x
 
-
-class Halves(Transform):
+class Halves(_Coupling):
     """The coupling of pictures with an even C whose b is one on the second half of the channels: s and t of the first only.
 
     Args:
         conditioner: From the second half and the context to the raw s and t of the first, one after the other.
     """
-
-    def __init__(self, conditioner: nn.Module) -> None:
-        super().__init__()
-        self.conditioner: Any = conditioner
-
-    def _scale_and_shift(self, kept: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        raw, t = self.conditioner(kept, context).to(kept.dtype).chunk(2, 1)
-        return BOUND * (raw / BOUND).tanh(), t
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """z, and the sum of s."""
@@ -88,10 +88,6 @@ class Halves(Transform):
         moved, kept = z.chunk(2, 1)
         s, t = self._scale_and_shift(kept, context)
         return torch.cat([(moved - t) * (-s).exp(), kept], 1)
-
-    def prepare(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The untrained coupling is the identity: spare the work."""
-        return x
 
 
 def bit_masks(entries: int) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from . import splines
 
-__all__ = ["Affine", "Element", "Shift", "Spline"]
+__all__ = ["Affine", "Element", "Shift", "Spline", "bounded"]
 
 BOUND = 3.0
 """The largest logarithm of a scale: a map that stretches no more than e³ twentyfold inverts in float32."""
@@ -68,12 +68,12 @@ class Affine(Element):
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """The image, and -alpha, or alpha."""
-        alpha = BOUND * (raw[1] / BOUND).tanh()
+        alpha = bounded(raw[1])
         return (_out(x, raw[0], alpha), alpha) if self.outward else (_in(x, raw[0], alpha), -alpha)
 
     def inverse(self, z: Tensor, raw: Tensor) -> Tensor:
         """The other of the two."""
-        alpha = BOUND * (raw[1] / BOUND).tanh()
+        alpha = bounded(raw[1])
         return _in(z, raw[0], alpha) if self.outward else _out(z, raw[0], alpha)
 
 
@@ -111,3 +111,8 @@ class Spline(Element):
         """Make the box as wide as the data."""
         if x.numel():
             self.box.copy_((MARGIN * x.abs().max()).clamp(NARROWEST, WIDEST))
+
+
+def bounded(raw: Tensor) -> Tensor:
+    r"""The logarithm of a scale from any number, :math:`B \tanh(\tilde\alpha / B)`."""
+    return BOUND * (raw / BOUND).tanh()

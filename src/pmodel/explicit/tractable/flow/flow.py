@@ -13,14 +13,14 @@ from ....capability import Density, Latent, Samples
 from ....distribution import Distribution, Normal, Point
 from ....domain import Domain, Real
 from ....errors import require_whole
-from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
+from ....learning import MaximumLikelihood, Recipe
 from .marginal import Marginal
 from .transform import Diagonal, Transform
 
 __all__ = ["Flow", "beginning"]
 
 
-class Flow(Samples, Density, Latent, GradientTrained):
+class Flow(Samples, Density, Latent, MaximumLikelihood):
     """A density by an invertible map of real data to standard normal noise.
 
     The constructor of a flow sets ``flow``, the map, and may set ``shape``, that of the data as the map takes them.
@@ -46,14 +46,6 @@ class Flow(Samples, Density, Latent, GradientTrained):
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Take from the data what the map must know of them."""
         self.flow.prepare(self._entering(subset), self._context(given))
-
-    def phases(self) -> tuple[Phase, ...]:
-        """One phase: maximum likelihood."""
-        return (Phase("likelihood", tuple(self.parameters()), self._loss),)
-
-    def _loss(self, batch: Batch, generator: Generator) -> Loss:
-        log_prob = self._log_prob(batch.x, batch.given).mean()
-        return Loss(-log_prob, {"log_prob": log_prob})
 
     def _log_prob(self, x: Tensor, given: Tensor | None) -> Tensor:
         found: tuple[Tensor, Tensor] = self.flow(self._entering(x), self._context(given))

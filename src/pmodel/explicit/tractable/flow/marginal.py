@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .transform import Transform
 
-__all__ = ["Marginal"]
+__all__ = ["Marginal", "quantiles"]
 
 REACH = 3.0
 """The outermost quantiles, in standard deviations of the normal variable."""
@@ -78,21 +78,35 @@ class Marginal(Transform):
             spread = flat.std(0, correction=0)
             unit = spread.square().mean().sqrt().expand_as(spread) if self.shared else spread
             unit = torch.where(unit > 0, unit, 1.0).unsqueeze(1)
-            columns = torch.split(flat, max(1, TOGETHER // len(flat)), 1)
-            quantiles = torch.cat([self._quantiles(part) for part in columns])
+            _, points = quantiles(flat, self.bins + 1, self.bins)
             ramp = torch.arange(self.bins + 1, device=x.device, dtype=x.dtype) * NARROWEST * unit
-            self.knots.copy_((quantiles - ramp).cummax(1).values + ramp)  # strictly increasing
+            self.knots.copy_((points - ramp).cummax(1).values + ramp)  # strictly increasing
             inner = self.step / self.knots.diff(dim=1)
             self.slopes.copy_(torch.cat([1 / unit, inner, 1 / unit], 1))
         return self(x, context)[0]  # type: ignore[no-any-return]
 
-    def _quantiles(self, x: Tensor) -> Tensor:
-        """The quantiles Phi(zeta_k) of each column, ``(columns, bins + 1)``."""
-        rest = (torch.arange(self.bins, device=x.device, dtype=x.dtype) + 0.5) / self.bins
-        normal = x.mean(0) + x.std(0, correction=0) * torch.special.ndtri(rest).unsqueeze(1)
-        ordered = torch.cat([x, normal]).sort(0).values.T
-        zeta = torch.linspace(-REACH, REACH, self.bins + 1, device=x.device, dtype=x.dtype)
-        position = (torch.special.ndtr(zeta) * ordered.shape[1] - 0.5).clamp(0, ordered.shape[1] - 1)
-        below = position.floor().long()
-        above = (below + 1).clamp_max(ordered.shape[1] - 1)
-        return torch.lerp(ordered[:, below], ordered[:, above], position - below)
+
+def quantiles(x: Tensor, points: int, more: int) -> tuple[Tensor, Tensor]:
+    r"""Equidistant :math:`\zeta_k`, and the quantiles :math:`\Phi(\zeta_k)` of each column of data.
+
+    Args:
+        x: Data, ``(N, D)``.
+        points: The number K of quantiles.
+        more: How many data are added, which are drawn to the normal distribution of the column's mean and spread.
+
+    Returns:
+        zeta ``(K,)`` and the quantiles ``(D, K)``.
+    """
+    zeta = torch.linspace(-REACH, REACH, points, device=x.device, dtype=x.dtype)
+    columns = torch.split(x, max(1, TOGETHER // len(x)), 1)
+    return zeta, torch.cat([_quantiles(part, torch.special.ndtr(zeta), more) for part in columns])
+
+
+def _quantiles(x: Tensor, shares: Tensor, more: int) -> Tensor:
+    rest = (torch.arange(more, device=x.device, dtype=x.dtype) + 0.5) / more
+    normal = x.mean(0) + x.std(0, correction=0) * torch.special.ndtri(rest).unsqueeze(1)
+    ordered = torch.cat([x, normal]).sort(0).values.T
+    position = (shares * ordered.shape[1] - 0.5).clamp(0, ordered.shape[1] - 1)
+    below = position.floor().long()
+    above = (below + 1).clamp_max(ordered.shape[1] - 1)
+    return torch.lerp(ordered[:, below], ordered[:, above], position - below)

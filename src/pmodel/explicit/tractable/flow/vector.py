@@ -13,7 +13,6 @@ in all, because a masked network computes every unit once (``nn.masked.Increment
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle
 from typing import cast
 
 import torch
@@ -23,13 +22,12 @@ from torch.nn import functional as F
 from ....nn.masked import Incremental, MaskedNetwork
 from . import splines
 from .conditioner import SHARPNESS, Perceptron
+from .coupling import alternating, bit_masks
 from .element import Element, Spline
+from .marginal import quantiles
 from .transform import Transform
 
 __all__ = ["Autoregressive", "Elementwise", "VectorCoupling", "orders", "tellers"]
-
-REACH = 3.0
-"""The outermost quantiles, in standard deviations of the normal variable."""
 
 
 def tellers(entries: int, layers: int) -> list[list[int]]:
@@ -37,9 +35,8 @@ def tellers(entries: int, layers: int) -> list[list[int]]:
 
     Any two entries are apart in some of the first 2 log2(entries). Empty where there is one entry, and so nobody to tell.
     """
-    digits = [[index for index in range(entries) if index >> d & 1] for d in range((entries - 1).bit_length())]
-    both = [side for one in digits for side in (one, sorted(set(range(entries)) - set(one)))]
-    return [side for side, _ in zip(cycle(both), range(layers), strict=False)]
+    with torch.device("cpu"):  # numbers, even where a model is built without its weights
+        return [mask.nonzero()[:, 0].tolist() for mask in alternating([*bit_masks(entries)], layers)]
 
 
 def orders(entries: int, layers: int) -> list[Sequence[int]]:
@@ -85,12 +82,8 @@ class Elementwise(Transform):
         """Take the box and the quantiles from the data, and from as many more as there are bins, of a normal variable."""
         self.element.prepare(x)
         if len(x) > 1:
-            rest = (torch.arange(self.bins, device=x.device, dtype=x.dtype) + 0.5) / self.bins
-            normal = x.mean(0) + x.std(0, correction=0) * torch.special.ndtri(rest).unsqueeze(1)
-            ordered = torch.cat([x, normal]).sort(0).values
-            zeta = torch.linspace(-REACH, REACH, self.bins - 1, device=x.device, dtype=x.dtype)
-            knots = ordered[(torch.special.ndtr(zeta) * (len(ordered) - 1)).round().long()]
-            raw = splines.through(knots, zeta.unsqueeze(1).expand_as(knots), self.element.box)
+            zeta, points = quantiles(x, self.bins - 1, self.bins)
+            raw = splines.through(points.T, zeta.unsqueeze(1).expand_as(points.T), self.element.box)
             self.raw.copy_(raw.unsqueeze(2).expand_as(self.raw))
         return cast(Tensor, self(x, context)[0])
 
@@ -235,7 +228,8 @@ class _Unrolled:
         if start < end:
             self._advance(start, end)
         rows = slice(i * p, (i + 1) * p)
-        return torch.addmm(parts.shift[:, rows], self.active[-1], parts.last[rows, :end].T)
+        y = torch.addmm(parts.shift[:, rows], self.active[-1], parts.last[rows, :end].T)
+        return y if parts.direct is None else torch.addmm(y, self.seen, parts.direct[rows, : self.seen.shape[1]].T)
 
     def put(self, i: int, x: Tensor) -> None:
         """Make the entry of step i known: ``(n,)``."""

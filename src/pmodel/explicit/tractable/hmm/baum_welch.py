@@ -48,7 +48,7 @@ class BaumWelch(Samples, Completes, Marginalises, ClosedForm):
         given: None.
         states: K.
         parts: The components of the emissions, as many for each state.
-        smoothing: Transitions from each state that are added to those in the data.
+        smoothing: Transitions from each state that are added to those in the data, and as many first states.
     """
 
     iterative = True

@@ -44,8 +44,9 @@ class HMM(BaumWelch):
         components: Components of a state, for ``mixture``.
         covariance: Of Gaussian components: ``full``, ``tied`` (one for all states), ``diagonal`` or ``spherical``.
         shrinkage: How many data the prior of a component is worth, as for ``mixture``: 0 is maximum likelihood.
-        smoothing: How many transitions from each state, spread evenly, are added to those in the data; 0 is maximum
-            likelihood.
+        smoothing: How many transitions from each state, spread evenly, are added to those in the data, and as many first
+            states; 0 is maximum likelihood. Where there is an end symbol, the end has its share of both: at the start it is
+            the empty string.
         floor: The least variance, as a part of the variance of the data.
 
     Raises:
@@ -80,8 +81,8 @@ class HMM(BaumWelch):
         if not 0 <= smoothing < float("inf"):
             raise RangeError("smoothing must be a number of transitions, 0 or more.", got=smoothing)
         self.element = domain.element
-        each = components if emission == "mixture" else 1
-        parts = _parts(domain.element, states * each, emission, covariance, shrinkage, floor)
+        total = states * components if emission == "mixture" else states
+        parts = _parts(domain.element, total, emission, covariance, shrinkage, floor)
         super().__init__(domain, given, states=states, parts=parts, smoothing=smoothing)
 
     @classmethod
@@ -119,7 +120,10 @@ class HMM(BaumWelch):
         return self._decoded(x, 0.0, lambda inference, evidence: inference.smoothed(evidence).gamma)
 
     def filtered(self, x: object) -> Tensor:
-        """The states given past and present only, p(z_t | x_1 … x_t). Arguments, shape and errors as for ``posteriors``."""
+        """The states given past and present only, p(z_t | x_1 … x_t), whether the sequence ends there or goes on.
+
+        Arguments, shape and errors as for ``posteriors``.
+        """
         return self._decoded(x, 0.0, Inference.filtered)
 
     def viterbi(self, x: object) -> Tensor:

@@ -1,7 +1,8 @@
 r"""What the data say of the states: emissions and recursions together.
 
 A sequence that ended by itself, where the model has an end, has the factor :math:`p(\mathrm{end} \mid z_T)` more: it belongs
-to the likelihood of its last element. Sequences that the scaled recursions lose are done again in logarithms.
+to the likelihood of its last element, but for ``filtered``, which knows nothing of the future. Sequences that the scaled
+recursions lose are done again in logarithms.
 """
 
 from __future__ import annotations
@@ -102,13 +103,14 @@ class Inference:
         return replace(found, log_prob=log_prob)
 
     def filtered(self, evidence: Evidence) -> Tensor:
-        """The states given the past and present, ``(P, K)``; zero for the impossible."""
-        log_alpha = log_filtered(self.chain, self.log_likelihood(evidence), evidence.packing)[1]
+        """The states given the past and present, ``(P, K)``; zero for the impossible. The end is in the future."""
+        logs = self.emission.log_likelihood(evidence.x, evidence.observed)
+        log_alpha = log_filtered(self.chain, logs, evidence.packing)[1]
         return log_alpha.softmax(1).nan_to_num(0.0)
 
     def viterbi(self, evidence: Evidence) -> Tensor:
         """The likeliest paths, ``(P,)``."""
-        return best_paths(self.chain, self.log_likelihood(evidence), evidence.packing)[0]
+        return best_paths(self.chain, self.log_likelihood(evidence), evidence.packing)
 
 
 def _scaled(logs: Tensor) -> tuple[Tensor, Tensor]:

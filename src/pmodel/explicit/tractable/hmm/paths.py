@@ -15,14 +15,14 @@ import torch
 from torch import Generator, Tensor
 
 from .forward_backward import Chain
-from .log_space import blocks, last_rows
+from .log_space import blocks
 from .packing import Packing
 
 __all__ = ["best_paths", "drawn_paths", "walks"]
 
 
-def best_paths(chain: Chain, log_likelihood: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
-    """The likeliest states of each sequence ``(P,)`` int64, and ``log p(x, z)`` of them, ``(N,)``."""
+def best_paths(chain: Chain, log_likelihood: Tensor, packing: Packing) -> Tensor:
+    """The likeliest states of each sequence, ``(P,)`` int64."""
     delta = log_likelihood.clone()
     came = torch.zeros(delta.shape, dtype=torch.int64, device=delta.device)
     forth = chain.transition.log().T.contiguous()
@@ -34,9 +34,6 @@ def best_paths(chain: Chain, log_likelihood: Tensor, packing: Packing) -> tuple[
         for rows in blocks(len(now), delta.shape[1]):
             best, origins[t][rows] = (steps[t - 1][: len(now)][rows, None, :] + forth).max(2)
             now[rows] += best
-    log_prob = delta.new_zeros(len(packing.order))
-    last = last_rows(packing)
-    log_prob[packing.sequence[last]] = delta[last].max(1).values
 
     def step(t: int, after: Tensor | None) -> Tensor:
         states = steps[t].argmax(1)
@@ -44,7 +41,7 @@ def best_paths(chain: Chain, log_likelihood: Tensor, packing: Packing) -> tuple[
             states[: len(after)] = origins[t + 1].gather(1, after[:, None])[:, 0]
         return states
 
-    return _backwards(packing, step), log_prob
+    return _backwards(packing, step)
 
 
 def drawn_paths(chain: Chain, log_alpha: Tensor, packing: Packing, generator: Generator) -> Tensor:

@@ -7,8 +7,8 @@ first state as a matrix,
 
 and the matrices of all segments can be had at the same time, by the forward recursion from every state. A pass over the
 matrices gives what comes into each segment from its past, and another one backwards what its future says; then the recursions
-of ``forward_backward`` run over all segments at a time. That is K times the arithmetic, in 3 √T steps instead of 2 T: worth it
-where states are few and sequences are few and long.
+of ``forward_backward`` run over all segments at a time. That is K times the arithmetic, in 5 √T steps instead of 2 T: √T each
+for the matrices, the two passes over them and the two recursions. Worth it where states are few and sequences are few and long.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class GatedLayer(nn.Module):
         channels: Of each stack.
         kernel: Side k of the window, odd.
         labels: Values of the label; 0 for none.
-        dropout: Probability with which a gated channel of h is set to zero in training.
+        dropout: Probability with which a gated entry of h is set to zero in training.
     """
 
     def __init__(self, channels: int, kernel: int, labels: int, dropout: float) -> None:
@@ -87,7 +87,7 @@ class GatedStacks(Network):
         layers: How many.
         kernel: Side of the windows, odd.
         labels: Values of the label; 0 for none.
-        dropout: Probability with which a gated channel is set to zero in training.
+        dropout: Probability with which a gated entry is set to zero in training.
     """
 
     def __init__(

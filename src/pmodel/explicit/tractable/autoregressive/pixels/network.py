@@ -15,7 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["OUTSIDE", "Cache", "Network", "Opening", "Part", "PartsCache", "as_matrix"]
+__all__ = ["OPENING", "OUTSIDE", "Cache", "Network", "Opening", "Part", "PartsCache", "as_matrix"]
+
+OPENING = 3
+"""How far an opening sees whose windows are 7×7."""
 
 OUTSIDE = -2.0
 """What stands beyond the border of a picture on the scale [-1, 1]: no level, so that the border is seen as one."""

@@ -46,7 +46,7 @@ class PixelCNN(RasterModel):
             levels are ordered. ``auto``: categorical up to 256 levels, which is also better on the grey levels of MNIST, where
             two of them are far more frequent than their neighbours.
         mixtures: Components of the logistic output.
-        dropout: Probability with which a channel is set to zero in training: a gated one of h, or one inside a block.
+        dropout: Probability with which an entry is set to zero in training: a gated one of h, or one inside a block.
         particles: Copies of a picture in ``complete``, where it is not exact.
 
     Raises:

@@ -27,12 +27,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .network import Network, PartsCache, as_matrix
+from .network import OPENING, Network, PartsCache, as_matrix
 
-__all__ = ["OPENING", "PlainBlock", "PlainStack"]
-
-OPENING = 3
-"""How far the opening sees: 7×7."""
+__all__ = ["PlainBlock", "PlainStack"]
 
 
 @final
@@ -43,7 +40,7 @@ class PlainBlock(nn.Module):
         channels: h; the stream has twice as many.
         kernel: Side k of the window, odd.
         labels: Values of the label; 0 for none.
-        dropout: Probability with which one of the h channels is set to zero in training.
+        dropout: Probability with which an entry of the h channels is set to zero in training.
     """
 
     def __init__(self, channels: int, kernel: int, labels: int, dropout: float) -> None:
@@ -79,7 +76,7 @@ class PlainStack(Network):
         layers: Blocks.
         kernel: Side of their windows, odd.
         labels: Values of the label; 0 for none.
-        dropout: Probability with which a channel inside a block is set to zero in training.
+        dropout: Probability with which an entry inside a block is set to zero in training.
     """
 
     def __init__(

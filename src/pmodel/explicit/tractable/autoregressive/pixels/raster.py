@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from .....capability import Samples
 from .....domain import Discrete, Domain
 from .....errors import BadInput, RangeError, require_whole
-from .....learning import Batch, GradientTrained, Loss, Phase, Recipe
+from .....learning import MaximumLikelihood, Recipe
 from ..completing import CompletesInOrder
 from .network import Network
 from .outputs import CategoricalOutput, LogisticOutput, Output, scaled
@@ -32,7 +32,7 @@ MANY = 256
 """Levels up to which each has a logit of its own, if nothing is said."""
 
 
-class RasterModel(Samples, CompletesInOrder, GradientTrained):
+class RasterModel(Samples, CompletesInOrder, MaximumLikelihood):
     """Everything but the network: learning, scoring, sampling and completing.
 
     Attributes:
@@ -71,14 +71,6 @@ class RasterModel(Samples, CompletesInOrder, GradientTrained):
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Start near the best distribution that is the same for every pixel."""
         self.output.prepare(subset)
-
-    def phases(self) -> tuple[Phase, ...]:
-        """One phase: the likelihood itself."""
-        return (Phase("likelihood", tuple(self.parameters()), self._loss),)
-
-    def _loss(self, batch: Batch, generator: Generator) -> Loss:
-        log_prob = self._log_prob(batch.x, batch.given).mean()
-        return Loss(-log_prob, {"log_prob": log_prob})
 
     def _log_prob(self, x: Tensor, given: Tensor | None) -> Tensor:
         features = self.network(scaled(x, self.levels, self.network.place.dtype), given)

@@ -13,15 +13,12 @@ from typing import Literal, cast, final
 from torch import Tensor, nn
 
 from .diagonal import DiagonalLayer
-from .network import Network, PartsCache
+from .network import OPENING, Network, PartsCache
 from .row import RowLayer
 
-__all__ = ["OPENING", "CellName", "RecurrentNetwork"]
+__all__ = ["CellName", "RecurrentNetwork"]
 
 CellName = Literal["row", "diagonal"]
-
-OPENING = 3
-"""How far the opening sees: 7×7."""
 
 
 @final

@@ -21,14 +21,13 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from .....capability import Samples
 from .....domain import Discrete, Domain, Sequences
 from .....errors import BadInput, require_whole
 from .....learning import Batch, ClosedForm
-from ..completing import CompletesInOrder
 from .ngram_sketch import Sketch
 from .ngram_tables import Smoothing, Tables
-from .token_writing import Draws, Strings, Writer, scored_part, write
+from .token_model import TokenModel
+from .token_writing import Strings, Writer, write
 
 __all__ = ["NGram"]
 
@@ -38,7 +37,7 @@ SMOOTHINGS: tuple[Smoothing, ...] = ("kneser-ney", "witten-bell")
 
 
 @final
-class NGram(Samples, CompletesInOrder, ClosedForm):
+class NGram(TokenModel, ClosedForm):
     """An n-gram model of strings and sequences of symbols.
 
     Args:
@@ -55,10 +54,6 @@ class NGram(Samples, CompletesInOrder, ClosedForm):
     """
 
     natives: ClassVar[tuple[type[Domain], ...]] = (Sequences,)
-    adjustable = ("particles", "temperature", "top_k", "top_p")
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
 
     keys: Tensor
     counts: Tensor
@@ -161,16 +156,7 @@ class NGram(Samples, CompletesInOrder, ClosedForm):
         windows, scored = self._windows(x)
         log_p = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
         log_p[scored] = self.tables.look_up(windows[scored]).log()
-        there = x != self.end
-        again = (there[:, 1:] & ~there[:, :-1]).any(1)
-        return log_p.sum(1).masked_fill(again, -math.inf)  # after the end nothing is possible
-
-    def _check_sampling(self) -> None:
-        super()._check_sampling()
-        self._draws()
-
-    def _draws(self) -> Draws:
-        return Draws(self.temperature, self.top_k, self.top_p)
+        return self._ended(x, log_p.sum(1))
 
     def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
         return self._filled(
@@ -180,7 +166,7 @@ class NGram(Samples, CompletesInOrder, ClosedForm):
     def _written(
         self, x: Tensor, given: Tensor | None, observed: Tensor, generator: Generator, particles: int
     ) -> Tensor:
-        return self._filled(x, scored_part(self.domain, x, observed).unsqueeze(2), generator, particles)
+        return self._filled(x, self._evidence(x, observed).unsqueeze(2), generator, particles)
 
     def _filled(self, x: Tensor, forced: Tensor | None, generator: Generator, particles: int) -> Tensor:
         tokens = x.unsqueeze(2).repeat_interleave(particles, 0)

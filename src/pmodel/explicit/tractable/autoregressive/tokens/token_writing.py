@@ -25,11 +25,11 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
-from .....domain import Domain, Sequences
 from .....errors import RangeError
+from ..categories import inverse_cdf
 from ..particles import Weights
 
-__all__ = ["Draws", "Strings", "Writer", "drawn", "scored_part", "write"]
+__all__ = ["Draws", "Strings", "Writer", "write"]
 
 
 @final
@@ -158,7 +158,7 @@ class Strings:
             without = log_p.index_fill(1, torch.tensor([self.end], device=x.device), -math.inf)
             weight = torch.where(goes_on, without.logsumexp(1), 0)
             logits = torch.where(goes_on.unsqueeze(1), without, logits)
-        level = drawn(self.draws(logits), u)
+        level = inverse_cdf(self.draws(logits), u)
         if held is not None:
             level = torch.where(held[:, 0], x[:, t, 0], level)
             forced = log_p.gather(1, level.unsqueeze(1)).squeeze(1)
@@ -168,19 +168,6 @@ class Strings:
             level = torch.where(ended, self.end, level)
             weight = None if weight is None else torch.where(ended, 0, weight)
         return level.unsqueeze(1), weight
-
-
-def scored_part(domain: Domain, x: Tensor, observed: Tensor) -> Tensor:
-    """The observed entries that have a factor: not what fills up a sequence of known length."""
-    if isinstance(domain, Sequences) and not domain.ends:
-        return observed & domain.present(x)
-    return observed
-
-
-def drawn(logits: Tensor, u: Tensor) -> Tensor:
-    """The first level ``(N,)`` at which the cumulative probability exceeds u ``(N, 1)``: never one that is impossible."""
-    sums = (logits if logits.dtype == torch.float64 else logits.float()).softmax(1).cumsum(1)
-    return torch.searchsorted(sums / sums[:, -1:], u.contiguous(), right=True).squeeze(1)
 
 
 def _is_number(value: object) -> bool:

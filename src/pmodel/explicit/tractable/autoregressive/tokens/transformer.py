@@ -26,12 +26,11 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Generator, Tensor
 
-from .....capability import Samples
 from .....domain import Discrete, Domain, Sequences
 from .....errors import BadInput, RangeError, require_whole
-from .....learning import Batch, GradientTrained, Loss, Phase, Recipe
-from ..completing import CompletesInOrder
-from .token_writing import Draws, Strings, scored_part, write
+from .....learning import MaximumLikelihood, Recipe
+from .token_model import TokenModel
+from .token_writing import Strings, write
 from .transformer_head import Head
 from .transformer_stack import Stack
 from .transformer_tokens import Embedding, Patches
@@ -44,15 +43,14 @@ HELD = 2**24
 
 
 @final
-class Transformer(Samples, CompletesInOrder, GradientTrained):
+class Transformer(TokenModel, MaximumLikelihood):
     """A decoder-only transformer.
 
-    ``sample`` and ``complete`` take ``temperature``, ``top_k`` and ``top_p`` for one call. They change the distribution that
-    is drawn from, which is then no longer the one that ``score`` scores.
+    ``sample`` and ``complete`` take ``temperature``, ``top_k`` and ``top_p`` for one call (``token_model.py``).
 
     ``complete`` is exact where what is observed comes before what is missing, such as the beginning of a string, and where the
     missing entries have at most 256 joint states; else it is a particle filter, which tends to p(missing | observed) as
-    ``particles`` grows.
+    ``particles`` grows. With other settings of the draws joint states are not listed.
 
     Args:
         domain: Discrete vectors or pictures, or sequences of single symbols, ``Sequences(Discrete((), levels), …)``.
@@ -72,14 +70,10 @@ class Transformer(Samples, CompletesInOrder, GradientTrained):
 
     natives: ClassVar[tuple[type[Domain], ...]] = (Discrete, Sequences)
     conditional: ClassVar[bool] = True
-    adjustable = ("particles", "temperature", "top_k", "top_p")
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"layers": 1, "width": 16, "heads": 2, "patch": 2, "hidden": 16},
         "small": {"layers": 3, "width": 64, "heads": 2, "hidden": 64},
     }
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
 
     def __init__(
         self,
@@ -130,23 +124,10 @@ class Transformer(Samples, CompletesInOrder, GradientTrained):
         """Start near the best distribution that is the same for every token."""
         self.head.prepare(self._tokens(subset), self._scored_entries(subset))
 
-    def phases(self) -> tuple[Phase, ...]:
-        """One phase: the likelihood itself."""
-        return (Phase("likelihood", tuple(self.parameters()), self._loss),)
-
-    def _loss(self, batch: Batch, generator: Generator) -> Loss:
-        log_prob = self._log_prob(batch.x, batch.given).mean()
-        return Loss(-log_prob, {"log_prob": log_prob})
-
     def _log_prob(self, x: Tensor, given: Tensor | None) -> Tensor:
         tokens = self._tokens(x)
         each = self.head.log_prob(self.stack(self.embedding(tokens, given)), tokens)
-        total = torch.where(self._scored_entries(x), each, 0).flatten(1).sum(1)
-        if not isinstance(self.domain, Sequences):
-            return total
-        there = self.domain.present(x)
-        again = (there[:, 1:] & ~there[:, :-1]).any(1)
-        return total.masked_fill(again, -torch.inf)  # after the end nothing is possible
+        return self._ended(x, torch.where(self._scored_entries(x), each, 0).flatten(1).sum(1))
 
     def _tokens(self, x: Tensor) -> Tensor:
         """Data as tokens ``(N, T, P)``; what only fills up a sequence is some symbol."""
@@ -160,13 +141,6 @@ class Transformer(Samples, CompletesInOrder, GradientTrained):
         there = self.domain.present(x).unsqueeze(2)
         return torch.cat([torch.ones_like(there[:, :1]), there[:, :-1]], 1) if self.domain.ends else there
 
-    def _check_sampling(self) -> None:
-        super()._check_sampling()
-        self._draws()
-
-    def _draws(self) -> Draws:
-        return Draws(self.temperature, self.top_k, self.top_p)
-
     def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
         blank = torch.zeros(n, *self.domain.shape, dtype=torch.int64, device=self.device)
         return self._filled(blank, given, None, generator, 1)
@@ -174,7 +148,7 @@ class Transformer(Samples, CompletesInOrder, GradientTrained):
     def _written(
         self, x: Tensor, given: Tensor | None, observed: Tensor, generator: Generator, particles: int
     ) -> Tensor:
-        forced = self.patches.split(scored_part(self.domain, x, observed))
+        forced = self.patches.split(self._evidence(x, observed))
         return self._filled(x, given, forced, generator, particles)
 
     def _filled(

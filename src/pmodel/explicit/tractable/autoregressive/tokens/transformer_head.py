@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .token_writing import drawn
+from ..categories import inverse_cdf
 from .transformer_tokens import scaled
 
 __all__ = ["Head"]
@@ -91,7 +91,7 @@ class Head(nn.Module):
         for j, there in enumerate(real):
             if there:
                 logits = self._logits(a[:, j], j)
-                levels[:, j] = drawn(draws(logits), u[:, j : j + 1])
+                levels[:, j] = inverse_cdf(draws(logits), u[:, j : j + 1])
                 if forced is not None:
                     levels[:, j] = torch.where(forced[:, j], x[:, j], levels[:, j])
                     log_p = logits.log_softmax(1).gather(1, levels[:, j : j + 1]).squeeze(1)

@@ -30,7 +30,7 @@ from .....distribution import DiscretisedLogistic
 from .....domain import Discrete, Domain
 from ..categories import cumulative, inverse_cdf
 
-__all__ = ["Bits", "Conditional", "Gaussians", "Levels", "Logistics", "conditional"]
+__all__ = ["Bits", "Conditional", "Gaussians", "Levels", "Logistics", "factor_of"]
 
 LOGITS = 2**14
 """Logits of a datum up to which each level has one of its own."""
@@ -42,6 +42,8 @@ WIDEST = 7.0
 """The largest logarithm of a scale, up or down."""
 TINY = 1e-12
 """Uniform numbers stay this far from 0 and 1."""
+TOGETHER = 2**22
+"""Entries of data that are sorted at once."""
 
 
 class Conditional(ABC):
@@ -124,7 +126,9 @@ class Levels(Conditional):
 
     def fitted(self, x: Tensor) -> Tensor:
         """The log-frequencies."""
-        counts = F.one_hot(x, self.outputs).sum(0).double() if len(x) else torch.zeros(x.shape[1], self.outputs)
+        entries = x.shape[1]
+        cells = x + self.outputs * torch.arange(entries, device=x.device)
+        counts = torch.bincount(cells.flatten(), minlength=entries * self.outputs).reshape(entries, -1).double()
         return ((counts + 1) / (len(x) + self.outputs)).log()
 
 
@@ -161,7 +165,10 @@ class Logistics(Conditional):
 
     def fitted(self, x: Tensor) -> Tensor:
         """Components at the quantiles."""
-        return _at_quantiles(x.double() * (2 / (self.levels - 1)) - 1, self.outputs // 3, 2 / (self.levels - 1))
+        bin_width = 2 / (self.levels - 1)
+        return torch.cat(
+            [_at_quantiles(part.double() * bin_width - 1, self.outputs // 3, bin_width) for part in _columns(x)]
+        )
 
     def _bounded(self, log_scale: Tensor) -> Tensor:
         return log_scale.clamp(self.finest, WIDEST)
@@ -199,10 +206,10 @@ class Gaussians(Conditional):
 
     def fitted(self, x: Tensor) -> Tensor:
         """Components at the quantiles."""
-        return _at_quantiles(x.double(), self.outputs // 3, 1e-2)
+        return torch.cat([_at_quantiles(part.double(), self.outputs // 3, 1e-2) for part in _columns(x)])
 
 
-def conditional(domain: Domain, mixtures: int) -> Conditional:
+def factor_of(domain: Domain, mixtures: int) -> Conditional:
     """The distribution of an entry of a domain: ``Discrete`` with at least two levels, or ``Real``.
 
     Args:
@@ -235,6 +242,11 @@ def _component(y: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     low, high = sums.gather(1, k).squeeze(1), sums.gather(1, k + 1).squeeze(1)
     v = ((u - low) / (high - low)).clamp(TINY, 1 - TINY)
     return v, mu.gather(1, k).squeeze(1), log_scale.gather(1, k).squeeze(1)
+
+
+def _columns(x: Tensor) -> tuple[Tensor, ...]:
+    """Data ``(N, D)`` in parts of some columns each, which are few enough to sort at once."""
+    return torch.split(x, max(1, TOGETHER // max(1, len(x))), 1)
 
 
 def _at_quantiles(x: Tensor, mixtures: int, finest: float) -> Tensor:

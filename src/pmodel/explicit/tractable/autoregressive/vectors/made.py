@@ -136,7 +136,7 @@ class MADE(AutoregressiveVector):
         return Incremental(self.network, n, label, order)
 
     def _order(self, order: int = 0) -> list[int]:
-        entries: list[int] = self.network.rank[order].argsort().tolist()
+        entries: list[int] = self.network.orders[order].tolist()
         return entries
 
     def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:

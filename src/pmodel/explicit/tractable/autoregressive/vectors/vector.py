@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from .....capability import Samples
 from .....domain import Discrete, Domain, Real
 from .....errors import BadInput, RangeError
-from .....learning import Batch, GradientTrained, Loss, Phase
+from .....learning import MaximumLikelihood
 from ..completing import CompletesInOrder
 from ..particles import Weights
-from .conditionals import Conditional, conditional
+from .conditionals import Conditional, factor_of
 
 __all__ = ["AutoregressiveVector", "Steps", "check_options", "check_weights", "write"]
 
@@ -45,7 +45,7 @@ class Steps(Protocol):
         """Go on with these data: datum n becomes what datum ``rows[n]`` was. Labels must be the same."""
 
 
-class AutoregressiveVector(Samples, CompletesInOrder, GradientTrained):
+class AutoregressiveVector(Samples, CompletesInOrder, MaximumLikelihood):
     """An autoregressive model of vectors. ``complete`` is exact or a particle filter: see ``completing.py``.
 
     Args:
@@ -66,7 +66,7 @@ class AutoregressiveVector(Samples, CompletesInOrder, GradientTrained):
         check_options(mixtures=mixtures)
         self.particles = particles
         self._check_sampling()
-        self.factor: Conditional = conditional(domain, mixtures)
+        self.factor: Conditional = factor_of(domain, mixtures)
 
     @classmethod
     def refuses(cls, domain: Domain) -> str | None:
@@ -97,15 +97,6 @@ class AutoregressiveVector(Samples, CompletesInOrder, GradientTrained):
     @abstractmethod
     def _steps(self, n: int, label: Tensor | None) -> Steps:
         """The same one entry after another, for n data that are not known yet."""
-
-    def phases(self) -> tuple[Phase, ...]:
-        """One phase: the likelihood itself."""
-        learned = tuple(p for p in self.parameters() if p.requires_grad)
-        return (Phase("likelihood", learned, self._loss),)
-
-    def _loss(self, batch: Batch, generator: Generator) -> Loss:
-        log_prob = self._log_prob(batch.x, batch.given).mean()
-        return Loss(-log_prob, {"log_prob": log_prob})
 
     def _log_prob(self, x: Tensor, given: Tensor | None) -> Tensor:
         x = x.flatten(1)
