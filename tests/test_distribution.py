@@ -78,6 +78,19 @@ def test_discretised_logistic_sums_to_one_and_is_the_difference_of_sigmoids(leve
     np.testing.assert_allclose(log_p.exp(), direct, atol=1e-10)
 
 
+@pytest.mark.parametrize("levels", [2, 17, 256])
+@pytest.mark.parametrize(("mu", "log_scale"), [(-3.0, 0.0), (0.1, -3.0), (1.0, -7.0)])
+def test_quantile_of_a_discretised_logistic_is_where_its_masses_pass_the_uniform_number(levels, mu, log_scale):
+    u = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    p = DiscretisedLogistic(torch.full_like(u, mu), torch.tensor(log_scale).double(), levels)
+    every = DiscretisedLogistic(torch.full((levels,), mu).double(), torch.tensor(log_scale).double(), levels)
+    below = every.log_prob(torch.arange(levels)).exp().cumsum(0)
+    found = p.quantile(u)
+    assert found.dtype == torch.int64
+    assert (u <= below[found] + 1e-9).all()
+    assert (u >= (below[found] - below.diff(prepend=below.new_zeros(1))[found]) - 1e-9).all()
+
+
 def test_discretised_logistic_has_finite_gradients_far_from_its_bin():
     mu = torch.tensor([[-1.0], [1.0], [0.0]], requires_grad=True)
     log_scale = torch.full((3, 1), -7.0, requires_grad=True)

@@ -10,12 +10,12 @@ import torch
 from pmodel import Column, Discrete, Real, Table, make
 from pmodel.construction import build
 from pmodel.errors import BadInput, NotSupported, UnknownName
+from pmodel.explicit.tractable.flow.noise import CellNoise
 from pmodel.learning import Batch
 from pmodel.randomness import generator
 from pmodel.testing import conformance
 from pmodel.testing.fitting import learn
 from pmodel.wrappers import ByClass, Dequantised, Standardised, WithPrior
-from pmodel.wrappers.noise import CellNoise
 from reference_models import Bell, Chain, Counted, Line, Pair
 
 LABEL = Discrete((), 3)

@@ -27,6 +27,7 @@ __all__ = [
     "Transformed",
     "kl",
     "summed",
+    "wide",
 ]
 
 
@@ -67,14 +68,14 @@ class Normal(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         r""":math:`-\tfrac12 ((x-\mu)/\mathrm{std})^2 - \log \mathrm{std} - \tfrac12 \log 2\pi`, summed."""
-        mu, std = _wide(self.mu), _wide(self.std)
-        return summed(-0.5 * ((_wide(x) - mu) / std).square() - std.log() - 0.5 * math.log(2 * math.pi))
+        mu, std = wide(self.mu), wide(self.std)
+        return summed(-0.5 * ((wide(x) - mu) / std).square() - std.log() - 0.5 * math.log(2 * math.pi))
 
     def sample(self, generator: Generator) -> Tensor:
         """The pathwise draw mu + std * eps with eps from N(0, 1): differentiable in both."""
-        mu = _wide(self.mu)
+        mu = wide(self.mu)
         eps = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
-        return mu + _wide(self.std) * eps
+        return mu + wide(self.std) * eps
 
 
 @final
@@ -91,11 +92,11 @@ class Bernoulli(Distribution):
     @property
     def mean(self) -> Tensor:
         """The probability of a one."""
-        return _wide(self.logits).sigmoid()
+        return wide(self.logits).sigmoid()
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Exact log-mass of bits."""
-        logits = _wide(self.logits)
+        logits = wide(self.logits)
         return summed(-F.binary_cross_entropy_with_logits(logits, x.to(logits.dtype), reduction="none"))
 
     def sample(self, generator: Generator) -> Tensor:
@@ -117,16 +118,16 @@ class Categorical(Distribution):
     @property
     def mean(self) -> Tensor:
         """The expected level."""
-        levels = torch.arange(self.logits.shape[-1], device=self.logits.device, dtype=_wide(self.logits).dtype)
-        return _wide(self.logits).softmax(-1) @ levels
+        levels = torch.arange(self.logits.shape[-1], device=self.logits.device, dtype=wide(self.logits).dtype)
+        return wide(self.logits).softmax(-1) @ levels
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Exact log-mass of levels."""
-        return summed(_wide(self.logits).log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1))
+        return summed(wide(self.logits).log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1))
 
     def sample(self, generator: Generator) -> Tensor:
         """Levels as int64."""
-        flat = _wide(self.logits).softmax(-1).flatten(0, -2)
+        flat = wide(self.logits).softmax(-1).flatten(0, -2)
         return torch.multinomial(flat, 1, generator=generator).reshape(self.logits.shape[:-1])
 
 
@@ -152,7 +153,7 @@ class DiscretisedLogistic(Distribution):
     @property
     def mean(self) -> Tensor:
         """The location as a level: the median of the logistic, clamped into the range."""
-        return ((_wide(self.mu) + 1) * (self.levels - 1) / 2).clamp(0, self.levels - 1)
+        return ((wide(self.mu) + 1) * (self.levels - 1) / 2).clamp(0, self.levels - 1)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Exact log-mass of levels.
@@ -160,7 +161,7 @@ class DiscretisedLogistic(Distribution):
         With a and b the logits of the bin's edges, sigma(b) - sigma(a) = sigma(b) sigma(-a) (1 - exp(a - b)), and b - a is the
         bin's width over s whatever the level: a form that neither cancels nor underflows, and needs no threshold.
         """
-        mu, log_scale = _wide(self.mu), _wide(self.log_scale)
+        mu, log_scale = wide(self.mu), wide(self.log_scale)
         inverse, bins = (-log_scale).exp(), self.levels - 1
         centred = x.to(mu.dtype) * (2 / bins) - 1 - mu
         upper, lower = (centred + 1 / bins) * inverse, (centred - 1 / bins) * inverse
@@ -171,11 +172,19 @@ class DiscretisedLogistic(Distribution):
 
     def sample(self, generator: Generator) -> Tensor:
         """The bin of a logistic draw, as int64."""
-        mu = _wide(self.mu)
+        mu = wide(self.mu)
         u = torch.rand(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
-        u = u.clamp(1e-7, 1 - 1e-7)
-        value = mu + _wide(self.log_scale).exp() * (u.log() - (-u).log1p())
-        return ((value + 1) * (self.levels - 1) / 2).round().clamp(0, self.levels - 1).to(torch.int64)
+        return self.quantile(u.clamp(1e-7, 1 - 1e-7))
+
+    def quantile(self, u: Tensor) -> Tensor:
+        """The levels at which the cumulative distributions pass uniform numbers of the shape of ``mu``, as int64."""
+        value = wide(self.mu) + wide(self.log_scale).exp() * (u.log() - (-u).log1p())
+        return ((value + 1) * ((self.levels - 1) / 2)).round().clamp(0, self.levels - 1).to(torch.int64)
+
+    @staticmethod
+    def finest(levels: int) -> float:
+        """The smallest log-scale that tells levels apart: an eighth of the bin of a level, which is 2/(L - 1) wide."""
+        return -math.log(4 * (levels - 1))
 
 
 @final
@@ -196,7 +205,7 @@ class Point(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """The log-mass: 0 at the point, minus infinity elsewhere."""
-        return summed(torch.where(_wide(x) == _wide(self.x), 0.0, -torch.inf))
+        return summed(torch.where(wide(x) == wide(self.x), 0.0, -torch.inf))
 
     def sample(self, generator: Generator) -> Tensor:
         """The point."""
@@ -238,13 +247,14 @@ def kl(q: Normal, p: Normal) -> Tensor:
 
     .. math:: \log\frac{s_p}{s_q} + \frac{s_q^2 + (\mu_q-\mu_p)^2}{2 s_p^2} - \frac12
     """
-    q_std, p_std = _wide(q.std), _wide(p.std)
+    q_std, p_std = wide(q.std), wide(p.std)
     ratio = (q_std / p_std).square()
-    shift = ((_wide(q.mu) - _wide(p.mu)) / p_std).square()
+    shift = ((wide(q.mu) - wide(p.mu)) / p_std).square()
     return summed(0.5 * (ratio + shift - 1 - ratio.log()))
 
 
-def _wide(x: Tensor) -> Tensor:
+def wide(x: Tensor) -> Tensor:
+    """The tensor in float32 or better."""
     return x if x.dtype == torch.float64 else x.float()
 
 

@@ -10,7 +10,7 @@ Standardised   (x - loc) / scale               -log scale                   as t
 Dequantised    x + step · (u - 1/2), u ~ U     +log step                    a lower bound of the mass
 =============  ==============================  ===========================  ==========================
 
-The noise u may have a learned density q(u | x) instead, which takes -log q to the log-volume (``noise.py``).
+The noise u may have a learned density q(u | x) instead, which takes -log q to the log-volume (``flow/noise.py``).
 
 ``make`` puts the right ones around a model for a domain that it does not take by itself, and they are recorded.
 

@@ -15,10 +15,10 @@ from ..capability import Bound, Completes, Latent, Marginalises, Samples
 from ..distribution import Distribution, Transformed, summed
 from ..domain import Discrete, Domain, Real, Table
 from ..errors import BadInput, NotSupported
+from ..explicit.tractable.flow.noise import CellNoise
 from ..learning import Batch, ClosedForm, GradientTrained, Loss, Phase, Recipe
 from ..likelihood import Kind
 from ..model import Model
-from .noise import CellNoise
 
 __all__ = ["Dequantised", "Standardised", "Wrapper"]
 
@@ -226,7 +226,7 @@ class Dequantised(Wrapper):
 
     With :math:`y = x + s(u - \tfrac12)` the mass of x is :math:`P(x) = s\,\mathbb{E}_u\,p(y)`, so that by Jensen
     :math:`\mathbb{E}_u \log (s\,p(y)) \le \log P(x)`: the scores are lower bounds (Theis et al. 2016). The noise is uniform,
-    or has a learned density q(u | x), by which every draw is divided (``noise.py``): a tighter bound. Real columns of a
+    or has a learned density q(u | x), by which every draw is divided (``flow/noise.py``): a tighter bound. Real columns of a
     mixed table pass through. Samples are rounded to the grid; the edge levels own the tails. ``complete`` is approximate:
     it conditions on one draw of the noise.
 

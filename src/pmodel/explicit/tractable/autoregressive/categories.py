@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ....distribution import wide
+
 __all__ = ["cumulative", "inverse_cdf"]
 
 
 def cumulative(logits: Tensor) -> Tensor:
     """Cumulative probabilities ``(N, K)``; divided by the last, so that all after the last possible category are one."""
-    sums = (logits if logits.dtype == torch.float64 else logits.float()).softmax(1).cumsum(1)
+    sums = wide(logits).softmax(1).cumsum(1)
     return sums / sums[:, -1:]
 
 

@@ -15,6 +15,6 @@ their step first (``wrappers.Dequantised``), and their score is then a lower bou
 ``transform.py`` says what a part is and composes parts, ``conditioner.py`` holds the networks that tell a part its
 parameters, ``coupling.py`` the affine coupling, ``multiscale.py`` and ``mixing.py`` what pictures need. For vectors,
 ``element.py`` and ``splines.py`` have the monotone maps of one entry, ``vector.py`` the two ways in which entries tell
-each other theirs, ``linear.py`` the maps that mix them. ``flow.py`` is what all models share; a model is a file that
-puts parts together.
+each other theirs, ``linear.py`` the maps that mix them. ``noise.py`` is a flow of the noise of dequantised data.
+``flow.py`` is what all models share; a model is a file that puts parts together.
 """

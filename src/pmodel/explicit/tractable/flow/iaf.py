@@ -17,21 +17,19 @@ when they are known, so that D steps cost about as many products as one pass, in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, final
 
-from ....domain import Domain
-from ....errors import require_whole
-from ....learning import Recipe
 from .element import Affine
-from .flow import Flow, beginning
-from .transform import Composition, Diagonal, Inverted
-from .vector import Autoregressive, orders
+from .masked_affine import MaskedAffineFlow
+from .transform import Inverted, Transform
+from .vector import Autoregressive
 
 __all__ = ["IAF"]
 
 
 @final
-class IAF(Flow):
+class IAF(MaskedAffineFlow):
     """A flow whose samples take one pass, and whose densities take one step for each entry.
 
     Args:
@@ -51,31 +49,6 @@ class IAF(Flow):
         "small": {"layers": 3, "width": 64},
     }
 
-    def __init__(
-        self,
-        domain: Domain,
-        given: Domain | None = None,
-        *,
-        layers: int = 5,
-        width: int = 128,
-        blocks: int = 1,
-        quantiles: int = 24,
-    ) -> None:
-        super().__init__(domain, given)
-        for name, value, low in (("layers", layers, 1), ("width", width, 1), ("blocks", blocks, 0)):
-            require_whole(name, value, low)
-        entries, labels = domain.entries, len(self.given_frequencies)
-        maps = [
-            Inverted(Autoregressive(order, Affine(outward=True), labels, width=width, layers=blocks + 1))
-            for order in orders(entries, layers)
-        ]
-        self.flow = Composition([beginning(self, quantiles), *maps, Diagonal((entries,), labels)])
-
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> IAF:
-        """One map with a narrow network of one hidden layer."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
-    def recipe(self) -> Recipe:
-        """Adam at a high rate, with a moving average."""
-        return Recipe(batch=512, rate=5e-3, clip=50.0, ema=0.998)
+    @staticmethod
+    def _map(order: Sequence[int], contexts: int, *, width: int, layers: int) -> Transform:
+        return Inverted(Autoregressive(order, Affine(outward=True), contexts, width=width, layers=layers))

@@ -16,21 +16,19 @@ layers are residual.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, final
 
-from ....domain import Domain
-from ....errors import require_whole
-from ....learning import Recipe
 from .element import Affine
-from .flow import Flow, beginning
-from .transform import Composition, Diagonal
-from .vector import Autoregressive, orders
+from .masked_affine import MaskedAffineFlow
+from .transform import Transform
+from .vector import Autoregressive
 
 __all__ = ["MAF"]
 
 
 @final
-class MAF(Flow):
+class MAF(MaskedAffineFlow):
     """A flow of masked autoregressive affine maps.
 
     Args:
@@ -50,30 +48,6 @@ class MAF(Flow):
         "small": {"layers": 3, "width": 64},
     }
 
-    def __init__(
-        self,
-        domain: Domain,
-        given: Domain | None = None,
-        *,
-        layers: int = 5,
-        width: int = 128,
-        blocks: int = 1,
-        quantiles: int = 24,
-    ) -> None:
-        super().__init__(domain, given)
-        for name, value, low in (("layers", layers, 1), ("width", width, 1), ("blocks", blocks, 0)):
-            require_whole(name, value, low)
-        entries, labels = domain.entries, len(self.given_frequencies)
-        maps = [
-            Autoregressive(order, Affine(), labels, width=width, layers=blocks + 1) for order in orders(entries, layers)
-        ]
-        self.flow = Composition([beginning(self, quantiles), *maps, Diagonal((entries,), labels)])
-
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> MAF:
-        """Two maps with narrow networks."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
-    def recipe(self) -> Recipe:
-        """Adam at a high rate, with a moving average."""
-        return Recipe(batch=512, rate=5e-3, clip=50.0, ema=0.998)
+    @staticmethod
+    def _map(order: Sequence[int], contexts: int, *, width: int, layers: int) -> Transform:
+        return Autoregressive(order, Affine(), contexts, width=width, layers=layers)

@@ -142,7 +142,7 @@ def multiscale(
     return MultiScale(found)
 
 
-def squeezable(shape: Shape, *, first: bool) -> bool:
-    """Whether both sides are even; after the first scale, also whether squares of 2×2 positions remain."""
+def squeezable(shape: tuple[int, ...], *, first: bool) -> bool:
+    """Whether both sides of a picture are even; after the first scale, also whether squares of 2×2 positions remain."""
     _, height, width = shape
     return height % 2 == 0 and width % 2 == 0 and (first or min(height, width) >= 4)

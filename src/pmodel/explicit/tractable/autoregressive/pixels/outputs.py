@@ -35,7 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .....distribution import DiscretisedLogistic
+from .....distribution import DiscretisedLogistic, wide
 from ..categories import inverse_cdf
 
 __all__ = ["CategoricalOutput", "LogisticOutput", "Output", "scaled"]
@@ -148,9 +148,6 @@ class LogisticOutput(Output):
         levels: L of an entry, at least 2.
         width: Hidden units.
         mixtures: Components M.
-
-    Attributes:
-        finest: The smallest log-scale of a component: an eighth of the bin of a level, which is 2/(L - 1) wide.
     """
 
     uniforms = 2
@@ -158,7 +155,7 @@ class LogisticOutput(Output):
     def __init__(self, features: int, channels: int, levels: int, width: int, mixtures: int) -> None:
         super().__init__()
         self.channels, self.levels, self.mixtures = channels, levels, mixtures
-        self.finest = -math.log(4 * (levels - 1))
+        self.finest = DiscretisedLogistic.finest(levels)
         self.hidden = nn.Linear(features, width)
         self.sizes = [1, channels, channels, channels * (channels - 1) // 2]
         self.heads = nn.Linear(width, sum(self.sizes) * mixtures)
@@ -177,10 +174,8 @@ class LogisticOutput(Output):
         for c in range(self.channels):
             mu = self._mean(m, coefficients, scaled(levels, self.levels, m.dtype), c)
             k = inverse_cdf(log_r, u[:, c, :1]).unsqueeze(1)
-            chosen, v = (t.gather(1, k).squeeze(1) for t in (mu, log_scale[:, c])), u[:, c, 1]
-            location, log_s = chosen
-            value = location + log_s.exp() * (v.log() - (-v).log1p())
-            level = ((value + 1) * ((self.levels - 1) / 2)).round().clamp(0, self.levels - 1).to(torch.int64)
+            location, log_s = (t.gather(1, k).squeeze(1) for t in (mu, log_scale[:, c]))
+            level = DiscretisedLogistic(location, log_s, self.levels).quantile(u[:, c, 1])
             levels[:, c] = level if forced is None else torch.where(forced[:, c], x[:, c], level)
             if forced is None and c == self.channels - 1:
                 break  # nobody asks how likely it was
@@ -233,6 +228,5 @@ def scaled(x: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
 
 def _log_softmax(logits: Tensor, level: Tensor) -> Tensor:
     """The log-probability of one level each, ``(…)``, in float32 or better."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    flat = -F.cross_entropy(wide.flatten(0, -2), level.flatten(), reduction="none")
+    flat = -F.cross_entropy(wide(logits).flatten(0, -2), level.flatten(), reduction="none")
     return flat.reshape(level.shape)

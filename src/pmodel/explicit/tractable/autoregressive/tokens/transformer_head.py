@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .....distribution import wide
 from ..categories import inverse_cdf
 from .transformer_tokens import scaled
 
@@ -132,7 +133,7 @@ class Head(nn.Module):
 
 def _log_mass(logits: Tensor, levels: Tensor) -> Tensor:
     """The log-probability of levels ``(M, P)`` under logits ``(M, P, 1 or L)``, in float32 or better."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    if wide.shape[-1] == 1:
-        return -F.binary_cross_entropy_with_logits(wide.squeeze(-1), levels.to(wide.dtype), reduction="none")
-    return -F.cross_entropy(wide.flatten(0, 1), levels.flatten(), reduction="none").reshape(levels.shape)
+    logits = wide(logits)
+    if logits.shape[-1] == 1:
+        return -F.binary_cross_entropy_with_logits(logits.squeeze(-1), levels.to(logits.dtype), reduction="none")
+    return -F.cross_entropy(logits.flatten(0, 1), levels.flatten(), reduction="none").reshape(levels.shape)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .....distribution import DiscretisedLogistic
+from .....distribution import DiscretisedLogistic, wide
 from .....domain import Discrete, Domain
 from ..categories import cumulative, inverse_cdf
 
@@ -82,7 +82,7 @@ class Bits(Conditional):
 
     def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
         """Of bits."""
-        logits = _wide(y).squeeze(-1)
+        logits = wide(y).squeeze(-1)
         return -F.binary_cross_entropy_with_logits(logits, x.to(logits.dtype), reduction="none")
 
     def draw(self, y: Tensor, u: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class Levels(Conditional):
 
     def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
         """Log-softmax."""
-        flat = -F.cross_entropy(_wide(y).flatten(0, -2), x.flatten(), reduction="none")
+        flat = -F.cross_entropy(wide(y).flatten(0, -2), x.flatten(), reduction="none")
         return flat.reshape(x.shape)
 
     def draw(self, y: Tensor, u: Tensor) -> Tensor:
@@ -144,11 +144,11 @@ class Logistics(Conditional):
 
     def __init__(self, levels: int, knots: int, mixtures: int) -> None:
         self.levels, self.inputs, self.outputs = levels, knots, 3 * mixtures
-        self.finest = -math.log(4 * (levels - 1))
+        self.finest = DiscretisedLogistic.finest(levels)
 
     def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
         """The log-mass of the bins under the components, mixed."""
-        logits, mu, log_scale = _wide(y).chunk(3, -1)
+        logits, mu, log_scale = wide(y).chunk(3, -1)
         levels = x.unsqueeze(-1).expand_as(mu).flatten()
         parts = DiscretisedLogistic(mu.flatten(), self._bounded(log_scale).flatten(), self.levels).log_prob(levels)
         return (logits.log_softmax(-1) + parts.reshape(mu.shape)).logsumexp(-1)
@@ -156,8 +156,7 @@ class Logistics(Conditional):
     def draw(self, y: Tensor, u: Tensor) -> Tensor:
         """A component, then the bin of its logistic variable."""
         v, mu, log_scale = _component(y, u)
-        value = mu + self._bounded(log_scale).exp() * (v.log() - (-v).log1p())
-        return ((value + 1) * ((self.levels - 1) / 2)).round().clamp(0, self.levels - 1).to(torch.int64)
+        return DiscretisedLogistic(mu, self._bounded(log_scale), self.levels).quantile(v)
 
     def code(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """The thermometer."""
@@ -189,7 +188,7 @@ class Gaussians(Conditional):
 
     def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
         """The log-density."""
-        logits, mu, log_std = _wide(y).chunk(3, -1)
+        logits, mu, log_std = wide(y).chunk(3, -1)
         log_std = _soft(log_std)
         z = (x.to(mu.dtype).unsqueeze(-1) - mu) * (-log_std).exp()
         return (logits.log_softmax(-1) - 0.5 * z.square() - log_std).logsumexp(-1) - 0.5 * math.log(2 * math.pi)
@@ -261,7 +260,3 @@ def _at_quantiles(x: Tensor, mixtures: int, finest: float) -> Tensor:
 def _soft(log_scale: Tensor) -> Tensor:
     """Bounded with a gradient everywhere."""
     return WIDEST * (log_scale / WIDEST).tanh()
-
-
-def _wide(y: Tensor) -> Tensor:
-    return y if y.dtype == torch.float64 else y.float()

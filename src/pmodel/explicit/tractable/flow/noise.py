@@ -22,12 +22,12 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from ..distribution import summed
-from ..domain import Discrete
-from ..explicit.tractable.flow.conditioner import Convolutional, Perceptron
-from ..explicit.tractable.flow.coupling import Coupling, alternating, bit_masks
-from ..explicit.tractable.flow.multiscale import Squeeze, masks_of
-from ..explicit.tractable.flow.transform import Composition
+from ....distribution import summed
+from ....domain import Discrete
+from .conditioner import Convolutional, Perceptron
+from .coupling import Coupling, alternating, bit_masks
+from .multiscale import Squeeze, masks_of, squeezable
+from .transform import Composition
 
 __all__ = ["CellNoise"]
 
@@ -49,7 +49,7 @@ class CellNoise(nn.Module):
     def __init__(self, domain: Discrete) -> None:
         super().__init__()
         self.levels = domain.levels
-        self.squeeze = Squeeze() if domain.image and all(side % 2 == 0 for side in domain.shape[1:]) else None
+        self.squeeze = Squeeze() if domain.image and squeezable(domain.shape, first=True) else None
         self.shape = _laid_shape(domain, squeezed=self.squeeze is not None)
         masks = _masks(domain, self.shape, squeezed=self.squeeze is not None)
         all_moved = torch.zeros(self.shape)
