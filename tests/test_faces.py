@@ -329,6 +329,7 @@ def hats_in_features(data, folder) -> float:
     return float(move.square().sum().sqrt() / bare.var(0).sum().sqrt())
 
 
+@pytest.mark.slow
 def test_the_judge_of_glasses_sees_hats_too(faces, tmp_path):
     small = replace(faces, train=faces.train.take(torch.arange(2000)), valid=faces.valid.take(torch.arange(100)))
     blind = replace(small, factor_values={})

@@ -62,6 +62,7 @@ def test_gaussian_of_zeros_has_finite_mass_where_the_covariance_is_singular(tmp_
     assert pixels.max() <= 255
 
 
+@pytest.mark.slow
 @needs_mnist
 def test_mixture_of_zeros_is_finite_on_held_out_data_and_its_means_are_zeros(tmp_path, capsys):
     command("fit", "mixture", "--data", "mnist:0", "--set", "components=8", "--out", tmp_path / "run")

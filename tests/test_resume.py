@@ -136,7 +136,13 @@ def outcome(run):
 # The disk
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+EVERYWHERE = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in ("staged", "convolutional") else []) for name in STRUCTURES
+]
+"""Those that take longest are slow tests; they are killed by ``kill -9`` in the fast ones."""
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
 def test_killed_at_any_operation_a_run_goes_on_to_the_same_end(trial, name):
     assert trial.of(name, 2).failures("kill") == {}
 
