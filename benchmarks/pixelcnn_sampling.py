@@ -22,7 +22,7 @@ from machine import machine
 from torch import Tensor
 
 from pmodel.domain import Discrete
-from pmodel.explicit.tractable.autoregressive.pixels.outputs import scaled
+from pmodel.explicit.tractable.autoregressive.categories import scaled
 from pmodel.explicit.tractable.autoregressive.pixels.pixelcnn import PixelCNN
 from pmodel.explicit.tractable.autoregressive.pixels.pixelrnn import PixelRNN
 from pmodel.explicit.tractable.autoregressive.pixels.raster import RasterModel

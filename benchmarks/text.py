@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import torch
 from machine import machine
 
 import pmodel
-from pmodel.domain import Sequences
+from pmodel.metrics import costs
 
 DATA = ("text-en", "text-ko")
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -36,13 +35,11 @@ RESULT = Path(__file__).parent / "results" / "text.json"
 
 def bits(model: Any, x: torch.Tensor) -> dict[str, float]:
     """Bits per character of test strings ``(N, longest)``, with its standard error over the strings."""
-    domain = model.domain
-    assert isinstance(domain, Sequences)
-    nats, characters = -model.log_prob(x), domain.lengths(domain.check(x)).double()
-    value = float(nats.sum() / characters.sum())
-    residual = nats - value * characters  # of a ratio of means
-    stderr = float(residual.std() / (len(residual) ** 0.5 * characters.mean()))
-    return {"bits": round(value / math.log(2), 4), "stderr": round(stderr / math.log(2), 4)}
+    x = model.domain.check(x)
+    found = model.score(x)
+    nats = {"value": found.mean, "stderr": found.stderr}
+    cost = costs(nats, found.values, x, model.domain)["bits_per_character"]
+    return {"bits": round(cost["value"], 4), "stderr": round(cost["stderr"], 4)}
 
 
 def measured(name: str, row: str, seconds: float) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 import torch
 
 from pmodel.domain import Discrete
-from pmodel.explicit.tractable.autoregressive.pixels.outputs import scaled
+from pmodel.explicit.tractable.autoregressive.categories import scaled
 from pmodel.explicit.tractable.autoregressive.pixels.pixelcnn import PixelCNN
 
 LABELS = 3

@@ -11,10 +11,10 @@ import pmodel
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, RangeError
 from pmodel.explicit.tractable.autoregressive import completing
-from pmodel.explicit.tractable.autoregressive.categories import inverse_cdf
+from pmodel.explicit.tractable.autoregressive.categories import inverse_cdf, scaled
 from pmodel.explicit.tractable.autoregressive.completing import in_order
 from pmodel.explicit.tractable.autoregressive.particles import Weights
-from pmodel.explicit.tractable.autoregressive.pixels.outputs import LogisticOutput, scaled
+from pmodel.explicit.tractable.autoregressive.pixels.outputs import LogisticOutput
 from pmodel.explicit.tractable.autoregressive.pixels.pixelcnn import PixelCNN
 from pmodel.explicit.tractable.autoregressive.pixels.writing import write
 from pmodel.testing.measure import Masses, Nodes, chi_square

@@ -9,7 +9,7 @@ import torch
 import pmodel
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, RangeError
-from pmodel.explicit.tractable.autoregressive.pixels.outputs import scaled
+from pmodel.explicit.tractable.autoregressive.categories import scaled
 from pmodel.explicit.tractable.autoregressive.pixels.pixelrnn import PixelRNN
 from pmodel.explicit.tractable.autoregressive.pixels.recurrence import diagonal_order, diagonals, recur, rows
 from raster_models import (

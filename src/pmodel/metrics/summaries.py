@@ -72,21 +72,19 @@ class Summaries(Extractor):
         return int(self.sequences.end) + 1 if isinstance(self.sequences.element, Discrete) else 0
 
     def _projections(self, x: Tensor) -> Tensor:
-        first = (x.flatten(2)[:, :, 0] if x.ndim > 2 else x).long()
-        where = torch.arange(x.shape[1])
+        first, where = _first(x), torch.arange(x.shape[1])
         found: Tensor = torch.stack([table[where, first].sum(1) for table in self.places], 1) / x.shape[1] ** 0.5
         return found
 
     def _symbols(self, x: Tensor) -> Tensor:
         """The first entry of each element, -1 after the end."""
-        there = self.sequences.present(x)
-        return x.flatten(2)[:, :, 0].long().where(there, -1) if x.ndim > 2 else x.long().where(there, -1)
+        return _first(x).where(self.sequences.present(x), -1)
 
     def _pairs(self, x: Tensor) -> Tensor:
         """Each symbol with the one before it, as one number; -1 after the end."""
         symbols = self._symbols(x)
         before, after = symbols[:, :-1], symbols[:, 1:]
-        return (before * (int(self.sequences.end) + 1) + after).where(after >= 0, -1)
+        return (before * self._values + after).where(after >= 0, -1)
 
     def _moments(self, x: Tensor) -> list[Tensor]:
         there = self.sequences.present(x)[:, :, None]
@@ -98,6 +96,11 @@ class Summaries(Extractor):
         std = (centred.square().sum(1) / known.sum(1).clamp_min(1)).sqrt()
         after = (centred[:, 1:] * centred[:, :-1]).sum(1) / there[:, 1:].sum(1).clamp_min(1)
         return [mean, std, after]
+
+
+def _first(x: Tensor) -> Tensor:
+    """The first entry of each element, ``(N, longest)``."""
+    return (x.flatten(2)[:, :, 0] if x.ndim > 2 else x).long()
 
 
 def _frequent(codes: Tensor) -> Tensor:

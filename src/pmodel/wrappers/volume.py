@@ -259,9 +259,8 @@ class Dequantised(Wrapper):
     @property
     def size(self) -> int:
         """The inner model's, and what the noise has learned."""
-        return (
-            super().size + sum(p.numel() for p in self.noise.parameters()) if self.noise is not None else super().size
-        )
+        noise = () if self.noise is None else self.noise.parameters()
+        return super().size + sum(int(p.numel()) for p in noise)
 
     def can(self, verb: str) -> bool:
         """What the inner model can, except an exact density where there is noise, and to leave out what learned noise needs."""

@@ -1,4 +1,7 @@
-"""Categories drawn by the inverse of their cumulative distribution: the same uniform numbers, the same categories."""
+"""Categories: read by networks on one scale, and drawn by the inverse of their cumulative distribution.
+
+The same uniform numbers give the same categories.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from torch import Tensor
 
 from ....distribution import wide
 
-__all__ = ["cumulative", "inverse_cdf"]
+__all__ = ["cumulative", "inverse_cdf", "scaled"]
 
 
 def cumulative(logits: Tensor) -> Tensor:
@@ -23,3 +26,8 @@ def inverse_cdf(logits: Tensor, u: Tensor) -> Tensor:
     """
     chosen = torch.searchsorted(cumulative(logits), u.contiguous(), right=True)
     return chosen.clamp_max(logits.shape[1] - 1).squeeze(1)
+
+
+def scaled(x: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
+    """Levels 0 … L - 1 on the scale [-1, 1], as networks read them."""
+    return x.to(dtype) * (2 / (levels - 1)) - 1

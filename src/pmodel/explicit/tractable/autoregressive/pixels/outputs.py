@@ -36,9 +36,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .....distribution import DiscretisedLogistic, wide
-from ..categories import inverse_cdf
+from ..categories import inverse_cdf, scaled
 
-__all__ = ["CategoricalOutput", "LogisticOutput", "Output", "scaled"]
+__all__ = ["CategoricalOutput", "LogisticOutput", "Output"]
 
 
 class Output(nn.Module, ABC):
@@ -219,11 +219,6 @@ class LogisticOutput(Output):
         levels = x.unsqueeze(-1).expand_as(mu)
         logistic = DiscretisedLogistic(mu.flatten(), log_scale.flatten(), self.levels)
         return logistic.log_prob(levels.flatten()).reshape(mu.shape)
-
-
-def scaled(x: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
-    """Levels 0 … L - 1 on the scale [-1, 1]."""
-    return x.to(dtype) * (2 / (levels - 1)) - 1
 
 
 def _log_softmax(logits: Tensor, level: Tensor) -> Tensor:

@@ -19,9 +19,10 @@ from .....capability import Samples
 from .....domain import Discrete, Domain
 from .....errors import BadInput, RangeError, require_whole
 from .....learning import MaximumLikelihood, Recipe
+from ..categories import scaled
 from ..completing import CompletesInOrder
 from .network import Network
-from .outputs import CategoricalOutput, LogisticOutput, Output, scaled
+from .outputs import CategoricalOutput, LogisticOutput, Output
 from .writing import write
 
 __all__ = ["OutputName", "RasterModel", "check_options", "output_of"]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from ..categories import scaled
 from ..particles import Weights
 from .network import Network
-from .outputs import Output, scaled
+from .outputs import Output
 
 __all__ = ["write"]
 

@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .....distribution import wide
-from ..categories import inverse_cdf
-from .transformer_tokens import scaled
+from ..categories import inverse_cdf, scaled
 
 __all__ = ["Head"]
 
@@ -119,7 +118,7 @@ class Head(nn.Module):
         if self.levels == 2:
             later = torch.ones(self.entries, self.entries, device=levels.device, dtype=earlier.dtype).triu(1)
             weight = (earlier * later.unsqueeze(2)).flatten(1)
-            return (scaled(levels, weight.dtype) @ weight).reshape(-1, self.entries, self.hidden)
+            return (scaled(levels, 2, weight.dtype) @ weight).reshape(-1, self.entries, self.hidden)
         first = self.levels * torch.arange(self.entries, device=levels.device)
         said = F.embedding(levels + first, earlier.flatten(0, 1))
         return F.pad(said.cumsum(1)[:, :-1], (0, 0, 1, 0))
@@ -127,7 +126,7 @@ class Head(nn.Module):
     def _says(self, j: int, level: Tensor, earlier: Tensor) -> Tensor:
         """What entry j with these levels ``(N,)`` says to the later entries, ``(N, P - 1 - j or 1, hidden)``."""
         if self.levels == 2:
-            return scaled(level, earlier.dtype)[:, None, None] * earlier[j, j + 1 :]
+            return scaled(level, 2, earlier.dtype)[:, None, None] * earlier[j, j + 1 :]
         return earlier[j][level].unsqueeze(1)
 
 

@@ -23,7 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Embedding", "Patches", "scaled"]
+from ..categories import scaled
+
+__all__ = ["Embedding", "Patches"]
 
 
 @final
@@ -130,7 +132,7 @@ class Embedding(nn.Module):
     def _embedded(self, tokens: Tensor, told: Tensor) -> Tensor:
         """The sum over the entries of tokens ``(…, P)`` of what they tell, ``(…, W)``."""
         if self.levels == 2:
-            return scaled(tokens, told.dtype) @ told
+            return scaled(tokens, 2, told.dtype) @ told
         first = self.levels * torch.arange(self.patches.entries, device=tokens.device)
         bags = (tokens + first).flatten(0, -2)
         return F.embedding_bag(bags, told, mode="sum").reshape(*tokens.shape[:-1], self.width)
@@ -144,8 +146,3 @@ def _shifted(h: Tensor, up: int, right: int) -> Tensor:
     moved = F.pad(h[:, :up], (0, 0, 0, 0, -up, 0))
     left, gone = max(0, -right), max(0, right)
     return F.pad(moved[:, :, gone : columns - left], (0, 0, left, gone)) if right else moved
-
-
-def scaled(bits: Tensor, dtype: torch.dtype) -> Tensor:
-    """Bits on the scale -1, 1."""
-    return bits.to(dtype) * 2 - 1
