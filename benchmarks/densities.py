@@ -82,5 +82,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
     main()

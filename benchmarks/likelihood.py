@@ -42,13 +42,12 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
 GREY = ("pixelcnn", "realnvp", "realnvp-variational", "glow", "glow-variational")
 BINARY = tuple(row for row in ROWS if row == "pixelcnn" or row not in GREY)
 LONG = {
-    "nade": 75,
-    "made": 75,
-    "pixelcnn": 40,
-    "pixelrnn-diagonal": 60,
-    "pixelrnn-row": 50,
-    "transformer": 50,
-    "fvbn": 10,
+    "nade": 30,
+    "made": 45,
+    "pixelcnn": 45,
+    "pixelrnn-diagonal": 30,
+    "pixelrnn-row": 30,
+    "transformer": 30,
 }
 TABLES = {"ten": BINARY, "long": tuple(LONG), "grey": GREY}
 HERE = Path(__file__).resolve().parent
