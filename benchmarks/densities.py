@@ -17,7 +17,6 @@ import os
 import time
 from pathlib import Path
 
-import torch
 from machine import machine
 
 from pmodel import fit, load_data

@@ -165,7 +165,7 @@ class TestSegments:
 
 
 def test_segments_are_for_long_sequences_with_few_states():
-    assert segments.segment_length(Packing.of(torch.tensor([100_000])), 8) == 316
+    assert segments.segment_length(Packing.of(torch.tensor([100_000])), 8) == 632
     assert segments.segment_length(Packing.of(torch.full((100,), 20)), 8) is None
     assert segments.segment_length(Packing.of(torch.full((100,), 1000)), 64) is None
 

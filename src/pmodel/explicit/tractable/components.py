@@ -37,6 +37,10 @@ class Kernel(ABC):
     def log_prob(self, features: Tensor) -> Tensor:
         """``log p_k(x_n)``, ``(K, B)``."""
 
+    def by_datum(self, features: Tensor) -> Tensor:
+        """The same, datum by datum: ``(B, K)``."""
+        return self.log_prob(features).T
+
     @abstractmethod
     def sums(self, features: Tensor, weights: Tensor) -> Sums:
         """Sufficient statistics of the block under ``weights`` ``(K, B)``, additive over blocks."""

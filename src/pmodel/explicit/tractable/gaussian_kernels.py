@@ -33,8 +33,27 @@ NEGLIGIBLE = 1e-16
 """A responsibility below float64's resolution of one: such a datum is left out of a component's scatter."""
 
 
+class ProductKernel(Kernel):
+    """Log-densities that are linear in the features: both steps are one matrix product."""
+
+    coefficients: Tensor
+    """``(K, F)``."""
+
+    def log_prob(self, features: Tensor) -> Tensor:
+        """Coefficients times features."""
+        return self.coefficients @ features
+
+    def by_datum(self, features: Tensor) -> Tensor:
+        """The same product the other way round."""
+        return features.T @ self.coefficients.T
+
+    def sums(self, features: Tensor, weights: Tensor) -> Sums:
+        """The transpose; the tall product is the faster one."""
+        return {"moments": (features @ weights.T).T}
+
+
 @final
-class MonomialKernel(Kernel):
+class MonomialKernel(ProductKernel):
     """Densities and sums as products with the second-order monomials, feature-major.
 
     Args:
@@ -81,14 +100,6 @@ class MonomialKernel(Kernel):
             torch.mul(y[i:], y[i], out=phi[end : end + D - i])
             end += D - i
         return phi
-
-    def log_prob(self, features: Tensor) -> Tensor:
-        """One matrix product."""
-        return self.coefficients @ features
-
-    def sums(self, features: Tensor, weights: Tensor) -> Sums:
-        """Its transpose; the tall product is the faster one."""
-        return {"moments": (features @ weights.T).T}
 
     def finish(self, sums: Sums) -> Sums:
         """From moments about the centre to sums about the means."""
@@ -141,7 +152,7 @@ class WhiteningKernel(Kernel):
 
 
 @final
-class SquaresKernel(Kernel):
+class SquaresKernel(ProductKernel):
     """Densities and sums of independent entries as products with ``(1, y, y²)``, feature-major.
 
     Args:
@@ -170,14 +181,6 @@ class SquaresKernel(Kernel):
         y = torch.sub(x.T, self.centre[:, None], out=phi[1 : 1 + D])
         torch.mul(y, y, out=phi[1 + D :])
         return phi
-
-    def log_prob(self, features: Tensor) -> Tensor:
-        """One matrix product."""
-        return self.coefficients @ features
-
-    def sums(self, features: Tensor, weights: Tensor) -> Sums:
-        """Its transpose."""
-        return {"moments": (features @ weights.T).T}
 
     def finish(self, sums: Sums) -> Sums:
         """The moments about the means."""
@@ -221,6 +224,7 @@ class DiagonalKernel(Kernel):
 def scatter_sums(x: Tensor, weights: Tensor, means: Tensor, *, tied: bool = False) -> Sums:
     """Count, shift, square and scatter of the rows ``x`` about each mean, under ``weights`` ``(K, B)``."""
     K, D = means.shape
+    weights = weights.contiguous()
     shift, square = torch.zeros_like(means), torch.zeros_like(means)
     scatter = means.new_zeros(1 if tied else K, D, D)
     for k in range(K):

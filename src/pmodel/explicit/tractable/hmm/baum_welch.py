@@ -20,7 +20,6 @@ from ....domain import Domain, Sequences
 from ....errors import BadInput
 from ....learning import Batch, ClosedForm
 from ..components import Components, Sums
-from ..concurrency import each
 from .emission import LOST, Emission, add
 from .forward_backward import Chain
 from .inference import Evidence, Inference
@@ -29,10 +28,8 @@ from .start import start
 
 __all__ = ["BaumWelch"]
 
-HELD = 2**22
-"""Numbers of the size of the posteriors that a thread holds at a time: 32 MB, a few times over."""
-WORTHWHILE = 2**11
-"""Such numbers that a thread should have to do in one step: fewer take less time than handing over the interpreter."""
+HELD = 2**23
+"""Numbers of the size of the posteriors that are held at a time: 64 MB, a few times over."""
 STARTED = 2**16
 """Elements that the start is estimated from."""
 MEASURED = 2**24
@@ -93,14 +90,13 @@ class BaumWelch(Samples, Completes, Marginalises, ClosedForm):
         return elements.reshape(-1, self.emission.parts.entries)
 
     def groups(self, lengths: Tensor) -> list[Tensor]:
-        """Consecutive sequences that are treated together: as many as fit into memory, or as there are threads for."""
-        work = lengths.cumsum(0) * (self.states + self.ends)
-        total, threads = int(work[-1]) if len(work) else 0, torch.get_num_threads()
-        count = -(-total // HELD)
-        if total >= threads * WORTHWHILE * int(lengths.max() if len(lengths) else 1):
-            count = -(-max(count, 1) // threads) * threads
-        number = (work - 1).clamp_min(0) * count // max(total, 1)
-        ends = torch.bincount(number, minlength=1).cumsum(0)[:-1].tolist()
+        """Consecutive sequences that are treated together: as many as fit into memory.
+
+        One group after another: threads that each take a recursion spend their time handing over the interpreter, because
+        its steps are that short. What is large is done by PyTorch's own threads.
+        """
+        numbers = lengths.cumsum(0) * (self.states + self.ends)
+        ends = torch.bincount((numbers - 1).clamp_min(0) // HELD).cumsum(0)[:-1].tolist()
         parts = torch.arange(len(lengths), device=lengths.device).tensor_split(ends)
         return [part for part in parts if len(part)]
 
@@ -125,14 +121,9 @@ class BaumWelch(Samples, Completes, Marginalises, ClosedForm):
     def statistics(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """E-step: the log-likelihood, and the expected first states, transitions and sums of the emissions."""
         sums: Sums = {"n": torch.tensor(float(len(batch.x)), dtype=torch.float64, device=batch.x.device)}
-        inference = self.inference
-
-        def work(rows: Tensor) -> Sums:
-            return self._expected(inference, self.evidence(batch.x, batch.observed, rows))
-
-        nothing = [torch.arange(0, device=batch.x.device)]
-        for part in each(work, self.groups(self.sequences.lengths(batch.x)) or nothing):
-            add(sums, part)
+        inference, nothing = self.inference, [torch.arange(0, device=batch.x.device)]
+        for rows in self.groups(self.sequences.lengths(batch.x)) or nothing:
+            add(sums, self._expected(inference, self.evidence(batch.x, batch.observed, rows)))
         return sums
 
     def _expected(self, inference: Inference, evidence: Evidence) -> Sums:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from ..categorical_components import CategoricalComponents
 from ..components import Components, Kernel, Sums
+from .packing import empty
 
 __all__ = ["LOST", "Emission", "add", "blocks"]
 
@@ -98,17 +99,18 @@ class Emission(nn.Module):
         """The likelihoods ``(P, K)`` of inward rows ``(P, D)``, divided by their largest, and its logarithm ``(P,)``."""
         if self.single:
             return self._looked_up(x[:, 0])
-        b = torch.empty(len(x), self.states, dtype=torch.float64, device=x.device)
+        b = empty(len(x), self.states, like=x)
         peak = torch.empty(len(x), dtype=torch.float64, device=x.device)
         kernel = self.parts.kernel()
         for rows in blocks(len(x), kernel):
-            joint = self._over_states(self._joint(kernel, kernel.features(x[rows])))
-            b[rows], peak[rows] = _scaled(joint)
+            logs = self._over_states(self._joint(kernel, kernel.features(x[rows])))
+            peak[rows] = _scaled(logs, out=b[rows])
         return b, peak.sub_(self._log_volume.sum())
 
     def _looked_up(self, symbols: Tensor) -> tuple[Tensor, Tensor]:
-        b, peak = _scaled(self._table().log())
-        return b.index_select(0, symbols), peak.index_select(0, symbols)
+        b = self._table().log().T.contiguous()
+        peak, out = _scaled(b, out=b), empty(len(symbols), self.states, like=b)
+        return torch.index_select(b, 0, symbols, out=out), peak.index_select(0, symbols)
 
     def _table(self) -> Tensor:
         """The probabilities of the symbols, ``(K, L)``."""
@@ -122,15 +124,14 @@ class Emission(nn.Module):
         whole = observed.all(1)
         out[whole] = self._log_whole(x[whole])
         if not bool(whole.all()):
-            joint = self.parts.log_marginal(x[~whole], observed[~whole]) + self._log_weights()
-            out[~whole] = self._over_states(joint).T
+            out[~whole] = self._over_states(self._marginal(x[~whole], observed[~whole]))
         return out.sub_((observed.double() @ self._log_volume)[:, None])
 
     def _log_whole(self, x: Tensor) -> Tensor:
         if self.single:
             return self._table().log().T.index_select(0, x[:, 0])
         kernel = self.parts.kernel()
-        parts = [self._over_states(self._joint(kernel, kernel.features(x[rows]))).T for rows in blocks(len(x), kernel)]
+        parts = [self._over_states(self._joint(kernel, kernel.features(x[rows]))) for rows in blocks(len(x), kernel)]
         return torch.cat(parts) if parts else torch.zeros(0, self.states, dtype=torch.float64, device=x.device)
 
     def sums(self, x: Tensor, gamma: Tensor, observed: Tensor | None = None) -> Sums:
@@ -141,8 +142,8 @@ class Emission(nn.Module):
         sums = self._sums_of_whole(x[whole], gamma[whole])
         if not bool(whole.all()):
             holes, seen = x[~whole], observed[~whole]
-            joint = self.parts.log_marginal(holes, seen) + self._log_weights()
-            add(sums, self.parts.expected_sums(holes, seen, self._responsibilities(joint, gamma[~whole].T)))
+            shares = self._responsibilities(self._marginal(holes, seen), gamma[~whole])
+            add(sums, self.parts.expected_sums(holes, seen, shares.T.contiguous()))
         return sums
 
     def _sums_of_whole(self, x: Tensor, gamma: Tensor) -> Sums:
@@ -150,30 +151,33 @@ class Emission(nn.Module):
             return _counted(x[:, 0], gamma, self._table().shape[1])
         kernel, sums = self.parts.kernel(), Sums()
         for rows in blocks(len(x), kernel) or [slice(0, 0)]:
-            features = kernel.features(x[rows])
-            shares = gamma[rows].T.contiguous()
+            features, shares = kernel.features(x[rows]), gamma[rows]
             if self.each > 1:
                 shares = self._responsibilities(self._joint(kernel, features), shares)
-            add(sums, kernel.sums(features, shares))
+            add(sums, kernel.sums(features, shares.T))
         return kernel.finish(sums)
 
     def _log_weights(self) -> Tensor:
-        return self.weights.log().reshape(-1, 1)
+        return self.weights.log().flatten()
 
     def _joint(self, kernel: Kernel, features: Tensor) -> Tensor:
-        """``log w_km p_km(x)``, ``(K M, B)``."""
-        log_prob = kernel.log_prob(features)
+        """``log w_km p_km(x)``, ``(B, K M)``."""
+        log_prob = kernel.by_datum(features)
         return log_prob if self.each == 1 else log_prob.add_(self._log_weights())
 
+    def _marginal(self, x: Tensor, observed: Tensor) -> Tensor:
+        """The same of the observed entries alone."""
+        return self.parts.log_marginal(x, observed).T + self._log_weights()
+
     def _over_states(self, joint: Tensor) -> Tensor:
-        """``log p(x | k)``, ``(K, B)``."""
-        return joint if self.each == 1 else joint.reshape(self.states, self.each, -1).logsumexp(1)
+        """``log p(x | k)``, ``(B, K)``."""
+        return joint if self.each == 1 else joint.reshape(-1, self.states, self.each).logsumexp(2)
 
     def _responsibilities(self, joint: Tensor, gamma: Tensor) -> Tensor:
-        """The posteriors ``gamma`` ``(K, B)`` shared out among the components of each state, ``(K M, B)``."""
-        within = joint.reshape(self.states, self.each, -1).softmax(1)
-        within = torch.where(within.isnan(), self.weights[:, :, None], within)  # impossible under the state
-        return (gamma[:, None] * within).flatten(0, 1)
+        """The posteriors ``gamma`` ``(B, K)`` shared out among the components of each state, ``(B, K M)``."""
+        within = joint.reshape(-1, self.states, self.each).softmax(2)
+        within = torch.where(within.isnan(), self.weights, within)  # impossible under the state
+        return (gamma[:, :, None] * within).flatten(1)
 
     def update(self, sums: Mapping[str, Tensor]) -> Tensor:
         """M-step. A component that has lost its data becomes a neighbour of its state's heaviest. Returns counts ``(K,)``."""
@@ -204,8 +208,8 @@ class Emission(nn.Module):
         """Draw the unobserved entries of the inward rows ``x`` ``(n, D)``, each under its state; the answer is outward."""
         weights = self.weights[states]
         if self.each > 1:
-            joint = (self.parts.log_marginal(x, observed) + self._log_weights()).reshape(self.states, self.each, -1)
-            given = joint[states, :, torch.arange(len(states), device=x.device)].softmax(1)
+            joint = self._marginal(x, observed).reshape(-1, self.states, self.each)
+            given = joint[torch.arange(len(states), device=x.device), states].softmax(1)
             weights = torch.where(given.isnan(), weights, given)
         return self.outward(self.parts.complete(x, observed, self._labelled(states, weights, generator), generator))
 
@@ -227,12 +231,12 @@ def blocks(rows: int, kernel: Kernel) -> list[slice]:
     return [slice(first, min(first + kernel.block, rows)) for first in range(0, rows, kernel.block)]
 
 
-def _scaled(joint: Tensor) -> tuple[Tensor, Tensor]:
-    """``exp(joint)`` ``(K, B)`` over its largest of each column, as ``(B, K)``, and the logarithm of that."""
-    peak = joint.amax(0).nan_to_num_(neginf=0.0)
-    scaled = joint - peak
-    scaled.masked_fill_(scaled < LEAST, -torch.inf).exp_()
-    return scaled.T, peak
+def _scaled(logs: Tensor, out: Tensor) -> Tensor:
+    """``exp(logs)`` ``(B, K)`` over the largest of each row, into ``out``; returns the logarithm of that, ``(B,)``."""
+    peak = logs.amax(1).nan_to_num_(neginf=0.0)
+    torch.sub(logs, peak[:, None], out=out)
+    F.threshold(out, LEAST, -torch.inf, inplace=True).exp_()
+    return peak
 
 
 def _counted(symbols: Tensor, gamma: Tensor, levels: int) -> Sums:

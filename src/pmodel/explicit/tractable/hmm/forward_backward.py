@@ -22,13 +22,15 @@ recursions without that limit.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .packing import Packing
+from .packing import Packing, empty
 
 __all__ = ["Chain", "Filtered", "Smoothed", "backward", "filtered", "pairs", "smoothed", "unsound"]
 
@@ -90,6 +92,30 @@ class Smoothed:
     lost: Tensor
 
 
+@final
+@dataclass(frozen=True)
+class Steps:
+    """The operations of a step: NumPy's where the data are in its reach, because a small one takes it half the time.
+
+    Args:
+        rows: From a tensor to what the others take, over the same memory.
+        matmul: The product of two matrices.
+        multiply: The product of entries.
+    """
+
+    rows: Callable[[Tensor], Any]
+    matmul: Callable[..., Any]
+    multiply: Callable[..., Any]
+
+    @classmethod
+    def of(cls, data: Tensor) -> Steps:
+        """Those for the device of the data."""
+        if data.device.type == "cpu":
+            return cls(Tensor.numpy, np.dot, np.multiply)
+        return cls(lambda tensor: tensor, torch.mm, torch.multiply)
+
+
+@np.errstate(all="ignore")  # what leaves the range of the numbers is found afterwards, all at once
 def filtered(chain: Chain, likelihood: Tensor, packing: Packing, into: Tensor | None = None) -> Filtered:
     """The forward recursion.
 
@@ -99,18 +125,22 @@ def filtered(chain: Chain, likelihood: Tensor, packing: Packing, into: Tensor | 
         packing: Where the sequences are.
         into: The probabilities of each sequence's first state, ``(N, K)``; by default those of the chain.
     """
-    alpha, scale = torch.empty_like(likelihood), torch.ones_like(likelihood[:, :1])
-    before, starts = likelihood[:0], packing.starts
-    steps = zip(packing.steps(likelihood), packing.steps(alpha), _normalised(packing.sizes), strict=True)
-    for t, (b, now, normalise) in enumerate(steps):
-        if t == 0:
-            torch.mul(b, chain.initial if into is None else into[packing.order[: b.shape[0]]], out=now)
+    alpha, scale = empty(*likelihood.shape, like=likelihood), torch.ones_like(likelihood[:, :1])
+    first = chain.initial if into is None else into[packing.order[: packing.sizes[0] if packing.sizes else 0]]
+    kernel = Steps.of(likelihood)
+    b, a, c, onward, ones = map(kernel.rows, (likelihood, alpha, scale, chain.transition, torch.ones_like(alpha[:1].T)))
+    before = 0
+    for (start, end), normalise in zip(itertools.pairwise(packing.starts), _normalised(packing.sizes), strict=True):
+        now = a[start:end]
+        if start == 0:
+            kernel.multiply(b[start:end], kernel.rows(first), out=now)
         else:
-            before = before if before.shape[0] == now.shape[0] else before[: now.shape[0]]
-            torch.mm(before, chain.transition, out=now).mul_(b)
+            kernel.matmul(a[before : before + end - start], onward, out=now)
+            now *= b[start:end]
         if normalise:
-            now.div_(torch.sum(now, 1, keepdim=True, out=scale[starts[t] : starts[t + 1]]))
-        before = now
+            kernel.matmul(now, ones, out=c[start:end])
+            now /= c[start:end]
+        before = start
     log_prob = packing.summed(scale.log()[:, 0])
     lost = packing.summed((scale > LEAST).logical_not_()[:, 0].double()) > 0
     return Filtered(log_prob.masked_fill(lost, -torch.inf), alpha, scale, lost)
@@ -128,6 +158,7 @@ def smoothed(chain: Chain, likelihood: Tensor, packing: Packing) -> Smoothed:
     return Smoothed(forward.log_prob.masked_fill(lost, -torch.inf), gamma, transitions, lost)
 
 
+@np.errstate(all="ignore")
 def backward(
     chain: Chain, likelihood: Tensor, packing: Packing, forward: Filtered, onward: Tensor | None = None
 ) -> Tensor:
@@ -140,22 +171,21 @@ def backward(
         forward: What ``filtered`` found.
         onward: beta after the last element of each sequence, ``(N, K)``; by default one.
     """
-    gamma, back = torch.empty_like(likelihood), chain.transition.T.contiguous()
-    width = max(packing.sizes, default=0)
-    beta = torch.ones(width, likelihood.shape[1], dtype=gamma.dtype, device=gamma.device)
-    if onward is not None:
-        beta = onward[packing.order[:width]]
-    parts = (*map(packing.steps, (forward.alpha, likelihood, gamma)), _normalised(packing.sizes), packing.starts[:-1])
-    after = likelihood[:0]
-    for a, b, g, normalised, start in zip(*(reversed(part) for part in parts), strict=True):
+    gamma, width = empty(*likelihood.shape, like=likelihood), max(packing.sizes, default=0)
+    beta = torch.ones_like(likelihood[:width]) if onward is None else onward[packing.order[:width]]
+    kernel = Steps.of(likelihood)
+    a, h, g, c = map(kernel.rows, (forward.alpha, likelihood, gamma, forward.scale))
+    back, ahead = kernel.rows(chain.transition.T.contiguous()), kernel.rows(beta)
+    after = h[:0]
+    steps = zip(itertools.pairwise(packing.starts), _normalised(packing.sizes), strict=True)
+    for (start, end), normalised in reversed(list(steps)):
         # rows that t + 1 does not have still hold what comes after the last element
-        now = beta if b.shape[0] == width else beta[: b.shape[0]]
-        torch.mm(after, back, out=now if after.shape[0] == now.shape[0] else beta[: after.shape[0]])
-        torch.mul(a, now, out=g)
-        b.mul_(now)
+        kernel.matmul(after, back, out=ahead[: len(after)])
+        now, after = ahead[: end - start], h[start:end]
+        kernel.multiply(a[start:end], now, out=g[start:end])
+        after *= now
         if normalised:
-            b.div_(forward.scale[start : start + b.shape[0]])
-        after = b
+            after /= c[start:end]
     return gamma
 
 

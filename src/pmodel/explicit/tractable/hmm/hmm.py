@@ -13,7 +13,6 @@ from ....domain import Discrete, Domain, Real, Sequences
 from ....errors import BadInput, RangeError, require_whole
 from ..categorical_components import CategoricalComponents
 from ..components import Components
-from ..concurrency import each
 from ..gaussian_options import gaussian_components
 from .baum_welch import BaumWelch
 from .forward_backward import Chain
@@ -157,7 +156,7 @@ class HMM(BaumWelch):
 
     def _scored(self, x: Tensor, observed: Tensor | None) -> Tensor:
         inference, lengths = self.inference, self.sequences.lengths(x)
-        parts = each(lambda rows: inference.log_prob(self.evidence(x, observed, rows)), self.groups(lengths))
+        parts = [inference.log_prob(self.evidence(x, observed, rows)) for rows in self.groups(lengths)]
         log_prob = torch.cat([self.initial.new_zeros(0), *parts])
         return torch.where(lengths == 0, self.initial[-1].log(), log_prob) if self.ends else log_prob
 

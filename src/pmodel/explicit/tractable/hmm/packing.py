@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Packing"]
+__all__ = ["Packing", "empty"]
 
 
 @final
@@ -84,3 +85,10 @@ class Packing:
     def summed(self, rows: Tensor) -> Tensor:
         """The sum of the rows ``(P,)`` of each sequence, ``(N,)``."""
         return rows.new_zeros(len(self.order)).index_add_(0, self.sequence, rows)
+
+
+def empty(*shape: int, like: Tensor) -> Tensor:
+    """Memory that is not yet set, of float64: NumPy asks the system for large pages, which are there several times as soon."""
+    if like.device.type == "cpu":
+        return torch.from_numpy(np.empty(shape))
+    return torch.empty(shape, dtype=torch.float64, device=like.device)

@@ -7,8 +7,9 @@ first state as a matrix,
 
 and the matrices of all segments can be had at the same time, by the forward recursion from every state. A pass over the
 matrices gives what comes into each segment from its past, and another one backwards what its future says; then the recursions
-of ``forward_backward`` run over all segments at a time. That is K times the arithmetic, in 5 √T steps instead of 2 T: √T each
-for the matrices, the two passes over them and the two recursions. Worth it where states are few and sequences are few and long.
+of ``forward_backward`` run over all segments at a time. That is K times the arithmetic, in 7 √T steps instead of 2 T: with
+segments of length 2 √T, as many for the matrices and for each of the two recursions, and √T for the two passes over the
+matrices. Worth it where states are few and sequences are few and long.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from .packing import Packing
 
 __all__ = ["filtered", "smoothed"]
 
-STEP = 2e-5
-"""Seconds that a time costs beside its arithmetic, both recursions together."""
+STEP, ROW = 1e-5, 2e-7
+"""Seconds that a time costs beside its arithmetic, both recursions together, and that putting a row in its place costs."""
 ENTRY, PRODUCT = 1.5e-9, 7e-11
 """Seconds for an entry of a matrix, and for a product within one: the cost of M is ``P K² (ENTRY + K PRODUCT)``."""
 
@@ -51,10 +52,10 @@ def smoothed(chain: Chain, likelihood: Tensor, packing: Packing) -> Smoothed:
 def segment_length(packing: Packing, states: int) -> int | None:
     """How long segments should be, or None where they do not pay."""
     times = len(packing.sizes)
-    length = max(2 * RESCALE, round(times**0.5))
-    matrices = len(packing.time) * states**2 * (ENTRY + states * PRODUCT)
-    cut = matrices + 2 * STEP * (length + times / length)
-    return length if cut < times * STEP / 1.5 else None
+    length = max(2 * RESCALE, round(2 * times**0.5))
+    rows = len(packing.time) * (ROW + states**2 * (ENTRY + states * PRODUCT))
+    steps = STEP * (2 * length + 4 * times / length)  # those of the passes are twice as long
+    return length if rows + steps < times * STEP / 1.5 else None
 
 
 class Cut:
