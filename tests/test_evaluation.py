@@ -93,6 +93,68 @@ def test_the_truth_is_scored_where_it_is_known():
     assert Bench(from_arrays(torch.rand(200, 2).numpy()), n=50).truth() is None
 
 
+def divergences(data, name, **options):
+    found = evaluate(pmodel.fit(name, data, **options), data, n=200).metrics
+    return found["kl_data_model"], found["kl_model_data"]
+
+
+def test_divergences_of_exact_densities_are_sums_and_have_no_sampling_error():
+    data = load_data("gaussian2d")
+    for found in divergences(data, "gaussian", shrinkage=0):
+        assert found["kind"] == "exact"
+        assert 0 < found["value"] < 1e-3  # the error of five numbers learned from 10 000 points: 5 / 20 000 nats
+        assert found["stderr"] < 1e-6
+        assert found["estimator"] == "sum over a grid of 8836 points; standard error by shifts of the grid"
+        assert (found["n"], found["floor"], found["flags"]) == (8836, 0, [])
+
+
+def test_what_the_grid_cannot_tell_is_a_mean_over_points():
+    """Part of the model's mass is beside the grid: the sum tells what the model lacks, samples what it makes up."""
+    data = load_data("gaussian2d")
+    wide = replace(data, train=data.train.take(slice(2000)))
+    wide.train.x.mul_(4)
+    model = pmodel.fit("gaussian", wide)
+    lacks, makes = (Bench(data, n=200).evaluate(model).metrics[name] for name in ("kl_data_model", "kl_model_data"))
+    assert lacks["estimator"].startswith("sum over a grid")
+    assert "model's mass on the grid is" in lacks["flags"][0]
+    assert makes["estimator"] == "mean over points, exact"
+    assert (makes["n"], makes["kind"]) == (200, "exact")
+    log_sixteen = math.log(16)
+    assert lacks["value"] == pytest.approx(log_sixteen - 1 + 1 / 16, abs=0.1)
+    assert makes["value"] == pytest.approx(15 - log_sixteen, abs=5 * makes["stderr"])
+
+
+def test_divergences_of_bounds_are_means_over_points():
+    """A VAE has no exact density to sum, and its bound turns round in the first divergence."""
+    data = load_data("moons")
+    lacks, makes = divergences(data, "vae", size="tiny", steps=3)
+    assert (lacks["kind"], makes["kind"]) == ("upper_bound", "lower_bound")
+    for found in (lacks, makes):
+        assert found["estimator"].startswith("mean over points, importance-weighted")
+        assert (found["n"], found["stderr"] > 0) == (200, True)
+
+
+def test_a_model_that_rules_out_what_the_truth_allows_is_infinitely_far_whatever_the_points_are():
+    lacks, makes = divergences(load_data("moons"), "uniform")
+    assert lacks["value"] is None
+    assert 0 < lacks["outside_share"] < 0.01
+    assert lacks["flags"][0].startswith("infinite: ")
+    assert makes["value"] > 0
+
+
+def test_scores_that_are_not_numbers_beside_the_data_leave_the_mean_over_points(monkeypatch):
+    data = load_data("gaussian2d")
+    model = pmodel.fit("gaussian", data)
+    right = type(model).score
+
+    def failing(self, x, **kwargs):
+        found = right(self, x, **kwargs)
+        return replace(found, values=found.values.masked_fill((x > 6).any(1), math.nan))
+
+    monkeypatch.setattr(type(model), "score", failing)
+    assert "mean over points" in Bench(data, n=60).evaluate(model).metrics["kl_data_model"]["estimator"]
+
+
 @pytest.mark.parametrize(("setting", "value"), [("n", 1), ("n", True), ("n", 10**7), ("effort", 0), ("effort", 1.5)])
 def test_settings_out_of_range_are_named(points, setting, value):
     with pytest.raises(RangeError, match=rf"{setting} must be(.|\n)*{value}"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
 
@@ -22,11 +21,11 @@ from ..metrics.fidelity import Fidelity
 from ..metrics.judge import FILE, Judge, can_judge, judge_for
 from ..metrics.measure import choose, named
 from ..metrics.summaries import Summaries
-from ..metrics.truth import Divergence, kl_data_model, kl_model_data
 from ..model import Model
 from ..randomness import derive, generator
 from ..train.diagnosis import Diagnosis
 from .cost import counted, memory_watched
+from .divergences import Points, divergences
 from .record import Evaluation
 
 __all__ = ["Bench", "judges_folder"]
@@ -131,29 +130,14 @@ class Bench:
             metrics |= costs(likelihood, scored.values, self.x, self.data.domain)
         if samples is not None:
             metrics |= self.fidelity(samples, given)
-        metrics |= self._divergences(model, scored, samples)
+        if scored is not None and self.data.truth is not None:
+            points = Points(self.x, scored, samples, self.effort, self.seed)
+            metrics |= divergences(self.data.truth, model, points, self.measure)
         health += _verdicts(likelihood, metrics)
         shown = max(SHOWN, SHOWN_ENTRIES // self.data.domain.entries)
         kept = None if samples is None else samples[:shown]
         near = None if samples is None else self.fidelity.nearest(samples[:PAIRS])
         return Evaluation(likelihood, metrics, speed, model.size, health, scored, kept, near)
-
-    def _divergences(self, model: Any, scored: Likelihood | None, samples: Tensor | None) -> dict[str, Any]:
-        """Both directions of the Kullback–Leibler divergence from a known truth, as far as they can be had."""
-        truth, found = self.data.truth, dict[str, Divergence]()
-        if truth is None or scored is None:
-            return {}
-        found["kl_data_model"] = kl_data_model(truth.log_prob(self.x.double()), scored)
-        if samples is not None:
-            own = _here(model.score(samples, generator=derive(self.seed, "own"), effort=self.effort))
-            found["kl_model_data"] = kl_model_data(truth.log_prob(samples.double()), own)
-        estimator = f"mean over points, {scored.estimator}"
-        return {name: self._beside_truth(asdict(kl)) | {"estimator": estimator} for name, kl in found.items()}
-
-    def _beside_truth(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        """A perfect model has the divergence 0."""
-        known = {"floor": 0.0, "floor_stderr": None, "held_out": None, "measure": self.measure.to_json()}
-        return {**found, **known, "unit": "nats", "flags": list(found["flags"])}
 
     def _scored(self, model: Any, speed: dict[str, Any], health: list[str]) -> Likelihood | None:
         if not model.can("score"):

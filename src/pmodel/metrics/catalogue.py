@@ -185,7 +185,7 @@ METRICS: tuple[Row, ...] = (
         "truth is known.",
         source="",
         unit="nats",
-        estimator="mean over held-out data",
+        estimator="sum over a grid where the likelihood is exact, else mean over held-out data",
     ),
     Row(
         name="kl_model_data",
@@ -194,7 +194,7 @@ METRICS: tuple[Row, ...] = (
         meaning="The other direction, in nats: what the model makes up. Only where the truth is known.",
         source="",
         unit="nats",
-        estimator="mean over samples of the model",
+        estimator="sum over a grid where the likelihood is exact, else mean over samples of the model",
     ),
 )
 """In the order in which a report shows them."""
