@@ -118,9 +118,9 @@ def test_a_score_is_in_bits_a_character_too(call, trained):
     assert "bits" not in call("score RUNS/points")[2]
 
 
-def test_a_comparison_of_models_of_text(tmp_path, trained):
-    data = from_text([f"하나 {word} 둘" for word in ("가을", "겨울", "봄", "여름") * 40])
-    pmodel.compare(["hmm:states=1", "gaussian"], data, steps=3, n=20, out=tmp_path / "c")
+def test_a_comparison_of_models_of_text(call, tmp_path):
+    (tmp_path / "lines.txt").write_text("\n".join(f"하나 {word} 둘" for word in ("가을", "겨울", "봄", "여름") * 40))
+    _, _, err = call(f"compare hmm:states=1 gaussian --data {tmp_path}/lines.txt --steps 3 -n 20 --out {tmp_path}/c")
     found = json.loads((tmp_path / "c" / "report.json").read_text())
     hmm, gaussian = found["models"]
     assert hmm["metrics"]["bits_per_character"]["unit"] == "bits/character"
@@ -129,6 +129,16 @@ def test_a_comparison_of_models_of_text(tmp_path, trained):
     page = (tmp_path / "c" / "report.html").read_text()
     assert 'class="text">하나' in page
     assert "bits per character" in page
+    (cell,) = re.findall(r"= \d\.\d+ ± [\d.]+(?=  )", err)
+    headings, row, *_ = (line for line in err.splitlines() if "  " in line and "[" not in line)
+    assert headings.index("bits per character") == row.index(cell)
+    assert cell in page
+
+
+def test_a_comparison_of_reals_has_no_bits(call, tmp_path):
+    _, _, err = call(f"compare uniform --data heights --steps 3 -n 20 --out {tmp_path}/c")
+    assert "place by it" in err
+    assert "bits" not in err
 
 
 # pictures and features

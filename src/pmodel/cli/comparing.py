@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, final
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..comparison import Entry
     from ..comparison import Progress as Where
     from ..domain import Domain
+    from ..report.columns import Cell
 
 __all__ = ["compare"]
 
@@ -86,9 +87,8 @@ def compare(
         emit(result.report)
     else:
         say("")
-        show_table(
-            ("model", "likelihood", "place by it", "FID", "parameters", "training"), _rows(result.report["models"])
-        )
+        headings, *rows = _table(result.report["models"])
+        show_table(headings, rows)
         say("")
     say(f"report: {result.page}")
     failed = [row["label"] for row in result.report["models"] if row["error"]]
@@ -154,20 +154,38 @@ class _Told:
             self._bar = None
 
 
-def _rows(models: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
+def _table(models: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """The headings, and a row for each model. Bits are the page's: the same column, with the same cells."""
+    from ..report.columns import bits_column, columns
+
+    bits = bits_column(columns(models))
+    yield "model", "likelihood", *([bits.title] if bits else []), "place by it", "FID", "parameters", "training"
     for row in models:
         if row["error"] and row["run"] is None:
             yield row["label"], "failed"
             continue
-        fid, seconds = row["metrics"].get("fid"), row["speed"].get("training_seconds")
         yield (
             row["label"],
             _likelihood(row["likelihood"]),
+            *([_text(bits.cell(row))] if bits else []),
             _place(row["place"].get("likelihood")),
-            None if fid is None or fid["value"] is None else f"{fid['value']:.4g} (real {fid['floor']:.3g})",
-            row["parameters"],
-            None if seconds is None else f"{seconds:.1f} s",
+            _fid(row["metrics"].get("fid")),
+            str(row["parameters"]),
+            _seconds(row["speed"].get("training_seconds")),
         )
+
+
+def _text(cell: Cell | None) -> str:
+    """A cell of the page on a terminal, which has one kind of space."""
+    return "" if cell is None else " ".join(cell.text.split())
+
+
+def _fid(fid: Mapping[str, Any] | None) -> str:
+    return "" if fid is None or fid["value"] is None else f"{fid['value']:.4g} (real {fid['floor']:.3g})"
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f} s"
 
 
 def _likelihood(likelihood: Mapping[str, Any] | None) -> str:

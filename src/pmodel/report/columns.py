@@ -9,7 +9,7 @@ from typing import Any, final
 from ..metrics.catalogue import METRICS, Row
 from .numbers import count, duration, likelihood, metric, number, place, rate, share, size
 
-__all__ = ["GROUPS", "WAYS", "Cell", "Column", "columns", "leading", "overview"]
+__all__ = ["GROUPS", "WAYS", "Cell", "Column", "bits_column", "columns", "leading", "overview"]
 
 Model = Mapping[str, Any]
 
@@ -107,9 +107,14 @@ def overview(found: Sequence[Column]) -> list[Column]:
     keys = {column.key for column in found}
     distance = leading(found)
     beside = [key for key in BESIDE if key in keys][:2]
-    bits = next((key for key in reversed(BITS) if key in keys), "likelihood")
-    short = {"likelihood", bits, *([distance.key] if distance else []), *beside, *SHORT_COSTS}
+    bits = bits_column(found)
+    short = {"likelihood", *([bits.key] if bits else []), *([distance.key] if distance else []), *beside, *SHORT_COSTS}
     return [column for column in found if column.key in short]
+
+
+def bits_column(found: Sequence[Column]) -> Column | None:
+    """The likelihood in the other unit that is looked at first: per character where the data are texts, else per dimension."""
+    return next((column for key in reversed(BITS) for column in found if column.key == key), None)
 
 
 def leading(found: Sequence[Column]) -> Column | None:
