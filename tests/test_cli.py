@@ -121,6 +121,16 @@ class TestWhatProgramsReadAndWhatPeopleRead:
         assert "auto or full or tied" in err
         assert "a whole number" in err
 
+    def test_options_of_the_wrappers_around_a_model_stand_with_its_own(self, call):
+        _, out, _ = call("models maf --json")
+        found = json.loads(out)["options"]
+        noise = next(option for option in found if option["name"] == "dequantisation")
+        assert (noise["wrapper"], noise["default"]) == ("Dequantised", "uniform")
+        assert "learned together with the model" in noise["doc"]
+        assert {option["wrapper"] for option in found} == {None, "Dequantised"}
+        assert "uniform or variational" in call("models maf")[2]
+        assert "dequantisation" not in call("models pixelcnn")[2]
+
     def test_every_option_of_every_model_can_be_shown(self, call):
         for row in catalogue.models():
             code, _, err = call(f"models {row.name}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from . import catalogue
 from .domain import Discrete, Domain, Real, Sequences, Table, domain_from_json
@@ -13,11 +14,7 @@ from .model import Model
 from .randomness import forked
 from .wrappers import ByClass, Dequantised, Standardised, WithPrior
 
-__all__ = ["WRAPPING", "build", "make", "options_of", "wrapped"]
-
-
-WRAPPING: dict[str, Any] = {"dequantisation": Literal["uniform", "variational"]}
-"""Options that are those of a wrapper, with their types: ``make`` takes them beside the model's own."""
+__all__ = ["build", "make", "options_of", "takers_of", "types_of", "wrapped"]
 
 
 def make(name: str, domain: Domain, given: Domain | None = None, *, seed: int = 0, **options: Any) -> Model:
@@ -31,8 +28,7 @@ def make(name: str, domain: Domain, given: Domain | None = None, *, seed: int = 
         domain: What one datum is.
         given: What the condition is, or None.
         seed: For the initial weights.
-        **options: The model's own options; ``pmodel models NAME`` lists them. And of the wrappers, ``dequantisation``:
-            ``uniform``, or ``variational`` for noise that is learned.
+        **options: The model's own options, and those of the wrappers around it; ``pmodel models NAME`` lists both.
 
     Raises:
         UnknownName: if the model or an option does not exist.
@@ -40,7 +36,7 @@ def make(name: str, domain: Domain, given: Domain | None = None, *, seed: int = 
         NotSupported: if the model cannot take data of this domain at all, or not where values are missing.
     """
     cls = catalogue.find(name).load()
-    known = [*options_of(cls), *WRAPPING]
+    known = takers_of(cls)
     for option in options:
         if option not in known:
             raise unknown(f"option of {name}", option, known)
@@ -66,20 +62,17 @@ def wrapped(cls: type[Model], domain: Domain, given: Domain | None, options: Map
         if not isinstance(given, Discrete):
             raise NotSupported("The condition of a model is a class label.", got=given)
         return ByClass(wrapped(cls, domain, None, options), given)
-    own = {name: value for name, value in options.items() if name not in WRAPPING}
+    own = {name: value for name, value in options.items() if name in options_of(cls)}
+    around = {name: value for name, value in options.items() if name not in own}
     reason = cls.refuses(domain)
     if reason is None and cls.suits(domain, own):
-        if "dequantisation" in options:
-            raise BadInput(
-                f"{cls.__name__} takes these data as they are: there is nothing to dequantise.",
-                got=options["dequantisation"],
-            )
+        if around:
+            raise BadInput(f"{cls.__name__} takes these data as they are: there is nothing to dequantise.", got=around)
         model = cls(domain, given, **own)
         return Standardised(model) if isinstance(domain, Real) and cls.standardise else model
     real = Real(domain.shape)
     if isinstance(domain, Real | Sequences) or cls.refuses(real) is not None:
         raise NotSupported(f"{cls.__name__} cannot take these data: {reason}.", got=domain)
-    around = {name: value for name, value in options.items() if name in WRAPPING}
     return Dequantised(wrapped(cls, real, given, own), domain, **around)
 
 
@@ -87,6 +80,30 @@ def options_of(cls: type[Model]) -> dict[str, inspect.Parameter]:
     """The options of a model class: the keyword-only parameters of its constructor."""
     parameters = inspect.signature(cls.__init__).parameters
     return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def takers_of(cls: type[Model]) -> dict[str, type[Model]]:
+    """Every option that ``make`` takes for a model, with the class whose signature it is in.
+
+    That is the model's, or the wrapper's that makes a model of real data one of other data.
+    """
+    wrappers = (Dequantised,) if Real in cls.natives else ()
+    around = {name: wrapper for wrapper in wrappers for name in options_of(wrapper)}
+    return dict.fromkeys(options_of(cls), cls) | around
+
+
+def types_of(cls: type[Model]) -> dict[str, Any]:
+    """The declared type of every option that ``make`` takes for a model."""
+    takers = takers_of(cls)
+    declared = {taker: _hints(taker) for taker in set(takers.values())}
+    return {name: declared[taker].get(name, Any) for name, taker in takers.items()}
+
+
+def _hints(cls: type[Model]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls.__init__)
+    except NameError:  # a type that is imported for the type checker only: the model checks its options itself
+        return {}
 
 
 def build(spec: Mapping[str, Any]) -> Model:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import re
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, final
@@ -44,7 +43,6 @@ __all__ = [
     "fitted_options",
     "free_folder",
     "load",
-    "option_types",
     "stopped_folder",
 ]
 
@@ -220,19 +218,9 @@ def data_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
 
 def fitted_options(row: Row, options: Mapping[str, Any]) -> dict[str, Any]:
     """A model's options, checked against its signature; without any, the model is not imported."""
-    return typed(row.name, options, option_types(row)) if options else {}
+    from ..construction import types_of
 
-
-def option_types(row: Row) -> dict[str, Any]:
-    """The declared type of each option of a model, and of those of the wrappers."""
-    from ..construction import WRAPPING, options_of
-
-    cls = row.load()
-    try:
-        declared = typing.get_type_hints(cls.__init__)
-    except NameError:  # a type that is imported for the type checker only: the model checks its options itself
-        declared = {}
-    return {name: declared.get(name, Any) for name in options_of(cls)} | WRAPPING
+    return typed(row.name, options, types_of(row.load())) if options else {}
 
 
 def load(source: str, **options: Any) -> Dataset:

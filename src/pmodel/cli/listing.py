@@ -43,8 +43,8 @@ def models(
 
 
 def _describe(row: Row, *, as_json: bool) -> None:
+    from ..construction import types_of
     from ..settings import type_words
-    from .fitting import option_types
 
     cls = row.load()
     options = options_json(cls)
@@ -56,7 +56,7 @@ def _describe(row: Row, *, as_json: bool) -> None:
     if not options:
         say("It has no options.")
         return
-    types = option_types(row)
+    types = types_of(cls)
     show_table(
         ("option", "default", "type", "what it is"),
         ((o["name"], _shown(o["default"]), type_words(types[o["name"]]), o["doc"]) for o in options),
@@ -67,21 +67,30 @@ def _describe(row: Row, *, as_json: bool) -> None:
 
 
 def options_json(cls: type[Model]) -> list[dict[str, Any]]:
-    """The options of a model class: name, type, default, and what its docstring says of each."""
-    from ..construction import options_of
+    """The options of a model class and of the wrappers around it: name, type, default, what its docstring says, and whose."""
+    from ..construction import options_of, takers_of
 
-    docs = _argument_docs(inspect.getdoc(cls) or "")
     return [
-        {"name": name, "type": str(p.annotation), "default": _jsonable(p.default), "doc": docs.get(name, "")}
-        for name, p in options_of(cls).items()
+        {
+            "name": name,
+            "type": str(options_of(taker)[name].annotation),
+            "default": _jsonable(options_of(taker)[name].default),
+            "doc": _argument_docs(taker).get(name, ""),
+            "wrapper": None if taker is cls else taker.__name__,
+        }
+        for name, taker in takers_of(cls).items()
     ]
 
 
-def _argument_docs(docstring: str) -> dict[str, str]:
-    """The entries of the ``Args:`` section of a Google-style docstring."""
-    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", docstring, re.MULTILINE | re.DOTALL)
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {6,}.*)*)", section[1], re.MULTILINE) if section else []
-    return {name: " ".join(text.replace("``", "").split()) for name, text in entries}
+def _argument_docs(cls: type[Model]) -> dict[str, str]:
+    """The entries of the ``Args:`` section of a class's Google-style docstring; what it does not say, its bases may."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        docstring = inspect.cleandoc(base.__dict__.get("__doc__") or "")
+        section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", docstring, re.MULTILINE | re.DOTALL)
+        entries = re.findall(r"^ {4}(\w+): (.*(?:\n {6,}.*)*)", section[1], re.MULTILINE) if section else []
+        found |= {name: " ".join(text.replace("``", "").split()) for name, text in entries}
+    return found
 
 
 def _jsonable(default: Any) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from .. import catalogue
-from ..construction import WRAPPING, options_of
+from ..construction import takers_of
 from ..errors import BadInput, unknown
 from ..settings import parse_settings, spelt
 from ..train import fit
@@ -54,7 +54,7 @@ class Entry:
             options |= {"conditional": True} if parsed.conditional else {}
         else:
             name, options = model[0], dict(model[1])
-        known = [*options_of(catalogue.find(name).load()), *WRAPPING, "conditional", "size", "train.batch"]
+        known = [*takers_of(catalogue.find(name).load()), "conditional", "size", "train.batch"]
         for word in TAKEN:
             if word in options:
                 raise BadInput(
