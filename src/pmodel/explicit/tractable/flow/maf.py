@@ -29,19 +29,7 @@ __all__ = ["MAF"]
 
 @final
 class MAF(MaskedAffineFlow):
-    """A flow of masked autoregressive affine maps.
-
-    Args:
-        domain: Real data of any shape, taken as vectors.
-        given: A class label, which every network is told and which shifts and stretches z; or None.
-        layers: Autoregressive maps.
-        width: Hidden units of a masked network.
-        blocks: Hidden layers of a masked network after the first.
-        quantiles: Intervals between the quantiles through which each entry is made normal first; 0 for an affine map.
-
-    Raises:
-        RangeError: if a number is out of range.
-    """
+    """A flow of masked autoregressive affine maps."""
 
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"layers": 2, "width": 16},
