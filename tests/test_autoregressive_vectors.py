@@ -124,6 +124,20 @@ def test_particles_approach_the_posterior(name, options):
     assert hole_misfit(model, drawn, x, observed) < 4
 
 
+@MODEL
+def test_completions_are_exact_where_few_are_missing_or_the_last(name, options):
+    """Two bits of ten; the last nine; and what is observed after nine bits that are not, which takes particles."""
+    model, x = random_model(name, BITS, **options), random_data(BITS, 3)
+    observed = torch.ones(3, 10, dtype=torch.bool)
+    observed[0, [8, 9]] = False
+    observed[1, 1:] = False
+    observed[2, :9] = False
+    orders = [model._order(k) for k in range(model.orderings)] if name == "made" else [model._order()]
+    last = all(order[0] == 0 for order in orders)
+    assert model.exact_completions(x, observed).tolist() == [True, last, all(order[0] == 9 for order in orders)]
+    assert not random_model(name, Real((2,)), **options).exact_completions(torch.zeros(1, 2), [False, True]).any()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_real_entry_is_completed_by_the_bayes_rule(name):
     model = random_model(name, Real((2,)), scale=0.7, particles=256)

@@ -503,6 +503,10 @@ def completion_overwrites(patch):
     patch.setattr(pmodel.capability.drawing.Completes, "complete", complete)
 
 
+def noise_is_no_approximation(patch):
+    patch.setattr(Dequantised, "_exactly", Wrapper._exactly)
+
+
 def score_keeps_training_mode(patch):
     patch.setattr(nn.Module, "eval", lambda self: self.train(False))
     patch.setattr(pmodel.capability.scoring, "evaluating", _without_restoring)
@@ -550,6 +554,7 @@ PATCHED = [
     (nothing_is_checked, Bell, "bad_input_is_refused"),
     (labels_are_not_checked, Counted, "bad_input_is_refused"),
     (completion_overwrites, Bell, "observed_entries_come_back"),
+    (noise_is_no_approximation, Bell, "completions_say_whether_they_are_exact"),
     (score_keeps_training_mode, Line, "modes_are_restored"),
 ]
 

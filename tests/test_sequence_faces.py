@@ -58,6 +58,12 @@ def test_a_prompt_is_continued_in_print(call):
     assert "1 characters of the prompt never came up" in call('sample RUNS/text --prompt "☃" -n 1')[2]
 
 
+def test_a_prompt_that_is_continued_by_particles_is_noted(call, monkeypatch):
+    assert "not exactly" not in call("sample RUNS/text --prompt 하나 -n 1")[2]
+    monkeypatch.setattr("pmodel.capability.Completes._exactly", lambda self, x, observed: torch.zeros(len(x)).bool())
+    assert "nearly, not exactly, its distribution given the prompt" in call("sample RUNS/text --prompt 하나 -n 1")[2]
+
+
 def test_texts_are_printed_or_written_and_read_again(call):
     code, out, _ = call("sample RUNS/text")
     assert code == 0

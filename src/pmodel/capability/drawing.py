@@ -123,10 +123,14 @@ class Completes(Draws):
     def _complete(self, x: Tensor, observed: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
         """Fill in the entries that are not observed; what the others hold in the answer does not matter."""
 
+    def _exactly(self, x: Tensor, observed: Tensor) -> Tensor:
+        """For which data ``(N,)`` the distribution that ``_complete`` draws from is the conditional. The default says all."""
+        return torch.ones(len(x), dtype=torch.bool, device=x.device)
+
     def complete(
         self, x: object, observed: object, *, given: object = None, generator: Seed = None, **settings: Any
     ) -> Tensor:
-        """Draw from p(x_unobserved | x_observed). Observed entries come back bit for bit.
+        """Draw from p(x_unobserved | x_observed), or nearly: see ``exact_completions``. Observed entries come back bit for bit.
 
         Args:
             x: Data, ``(N, *shape)``; the unobserved entries may hold any value of the domain.
@@ -140,13 +144,27 @@ class Completes(Draws):
             UnknownName: if there is no such setting.
             BadInput: if the data, the mask or a setting do not fit.
         """
-        self._require("complete")
-        data = self.domain.check(x).to(self.device)
-        mask = as_mask(observed, data)
-        known = self.domain.observed(data, mask)
-        mask = mask if known is None else known
+        data, mask = self._parts(x, observed)
         labels = self._checked_given(given, len(data))
         self._require_given(labels, "complete")
         with evaluating(self), self.adjusted(**settings):
             filled = self._complete(data, mask, labels, as_generator(generator, self.device))
         return torch.where(mask, data, filled.to(data.dtype))
+
+    def exact_completions(self, x: object, observed: object, **settings: Any) -> Tensor:
+        """For which data ``complete`` draws from p(x_unobserved | x_observed) itself, bool ``(N,)``: for the others, nearly.
+
+        Under settings that change the distribution, such as a temperature, it is that of the changed one. Arguments and errors
+        are those of ``complete``.
+        """
+        data, mask = self._parts(x, observed)
+        with evaluating(self), self.adjusted(**settings):
+            return mask.flatten(1).all(1) | self._exactly(data, mask)
+
+    def _parts(self, x: object, observed: object) -> tuple[Tensor, Tensor]:
+        """Checked data, and the mask of what is observed of them and not missing."""
+        self._require("complete")
+        data = self.domain.check(x).to(self.device)
+        mask = as_mask(observed, data)
+        known = self.domain.observed(data, mask)
+        return data, mask if known is None else known

@@ -128,6 +128,8 @@ def continued(model: Any, prompt: str, n: int, *, given: int | None, seed: int, 
         say(f"note: {strange} characters of the prompt never came up in training")
     observed = torch.arange(domain.longest) < len(levels)
     x = domain.check([levels] * n)
+    if not bool(model.exact_completions(x[:1], observed, **settings).all()):
+        say("note: this model continues a text from nearly, not exactly, its distribution given the prompt")
     found: Tensor = model.complete(x, observed, given=given, generator=seed, **settings)
     return found
 

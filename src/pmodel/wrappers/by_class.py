@@ -148,6 +148,9 @@ class ByClass(Samples, Bound, Completes, Marginalises, ClosedForm):
 
         return self._each(given, fill)
 
+    def _exactly(self, x: Tensor, observed: Tensor) -> Tensor:
+        return self.models[0]._exactly(x, observed)  # type: ignore[no-any-return]
+
 
 def _of_class(batch: Batch, label: int) -> Batch:
     if batch.given is None:

@@ -173,6 +173,9 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
         y, _ = self._inward(x, generator)
         return self._outward(self.model._complete(y, observed, given, generator))
 
+    def _exactly(self, x: Tensor, observed: Tensor) -> Tensor:
+        return self.model._exactly(x, observed)  # type: ignore[no-any-return]
+
 
 @final
 class Standardised(Wrapper):
@@ -295,6 +298,9 @@ class Dequantised(Wrapper):
         y = x.double() + self.steps * (u.double() - 0.5)
         ladj = torch.where(self.steps > 0, self.steps, 1.0).log()
         return y if isinstance(self.domain, Table) else y.float(), ladj
+
+    def _exactly(self, x: Tensor, observed: Tensor) -> Tensor:
+        return super()._exactly(x, observed) & (self.domain.measure == "density")
 
     def _centre(self, x: Tensor) -> Tensor:
         return x.double() if isinstance(self.domain, Table) else x.float()

@@ -49,6 +49,20 @@ def unobserved_values_do_not_matter(subject: Subject) -> None:
             require(same, f"{verb} depends on values that are not observed.")
 
 
+def completions_say_whether_they_are_exact(subject: Subject) -> None:
+    """One answer for each datum: yes where nothing is missing, and no where a likelihood is not exact either."""
+    model, x = subject.fitted, subject.held_out.x
+    mask = torch.rand(x.shape, generator=generator(0, "mask")) < 0.5
+    claims, missing = model.exact_completions(x, mask), (~mask).flatten(1).any(1)
+    require(
+        claims.shape == (len(x),), "It is not said of each datum whether its completion is exact.", got=claims.shape
+    )
+    whole = model.exact_completions(x, torch.ones_like(mask))
+    require(bool(whole.all()), "Where nothing is missing, a completion is exact.")
+    honest = subject.exact or not bool((claims & missing).any())
+    require(honest, "Completions are called exact of a model whose likelihood is not.")
+
+
 def completions_follow_the_conditional(subject: Subject) -> None:
     """A missing entry is drawn from p(missing | observed): the joint density along that entry, normalised."""
     domain = subject.domain
@@ -165,6 +179,7 @@ def _partial(subject: Subject) -> bool:
 
 LAWS = (
     Law(observed_entries_come_back, can("complete")),
+    Law(completions_say_whether_they_are_exact, can("complete")),
     Law(unobserved_values_do_not_matter, _partial),
     Law(completions_follow_the_conditional, _exact_parts),
     Law(marginals_are_sums, can("marginalise")),

@@ -79,6 +79,10 @@ class CompletesInOrder(Density, Completes):
                 filled[part] = self._written(x[part], labels, observed[part], generator, particles)
         return filled
 
+    def _exactly(self, x: Tensor, observed: Tensor) -> Tensor:
+        missing = (~observed).flatten(1).sum(1)
+        return self._few(missing) | self._in_order(self._evidence(x, observed))
+
     def _few(self, missing: Tensor) -> Tensor:
         """Whether so many missing entries have few joint states."""
         levels = _levels(self.domain)
