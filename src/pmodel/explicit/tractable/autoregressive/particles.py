@@ -41,13 +41,13 @@ class Weights:
         """Multiply the weights by probabilities ``(n · K,)``, if there are any."""
         if log_p is not None:
             self.log_w = self.log_w + log_p.reshape(self.log_w.shape)
-            self.changed = self.log_w.shape[1] > 1
+            self.changed = self.copies > 1
 
     def resampled(self) -> Tensor | None:
         """The rows to go on with, or None for all: where few copies bear the weight, systematic draws by it."""
         if not self.changed:
             return None
-        self.changed, k = False, self.log_w.shape[1]
+        self.changed, k = False, self.copies
         w = self.log_w.softmax(1)
         few = w.square().sum(1, keepdim=True) * k > 2
         if not bool(few.any()):
@@ -60,9 +60,14 @@ class Weights:
         return self._rows(torch.where(few, drawn, every))
 
     @property
+    def copies(self) -> int:
+        """The copies K of each datum."""
+        return self.log_w.shape[1]
+
+    @property
     def log_evidence(self) -> Tensor:
         """The logarithm of the estimate of p(observed), ``(n,)``: exact where all weights are equal."""
-        mean: Tensor = self.log_w.logsumexp(1) - math.log(self.log_w.shape[1])
+        mean: Tensor = self.log_w.logsumexp(1) - math.log(self.copies)
         return self.settled + mean
 
     def chosen(self) -> Tensor:

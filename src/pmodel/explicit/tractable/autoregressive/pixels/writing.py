@@ -1,17 +1,16 @@
-"""Pictures written in raster order: all entries drawn, or some forced to what was observed.
-
-Drawing is ancestral sampling. Forcing is what p(missing | observed) needs: a particle filter (``particles.py``) that writes K
-copies of each picture, which is exact as K grows, and for any K where nothing observed comes after something missing.
-"""
+"""Pictures written in raster order, a pixel a step."""
 
 from __future__ import annotations
+
+from typing import final
 
 import torch
 from torch import Generator, Tensor
 
+from .. import writing
 from ..categories import scaled
 from ..particles import Weights
-from .network import Network
+from .network import Cache, Network
 from .outputs import Output
 
 __all__ = ["write"]
@@ -29,8 +28,6 @@ def write(
 ) -> Tensor:
     """Pictures ``(N, C, H, W)`` drawn from the model.
 
-    The numbers that decide the entries are drawn before anything else, so an entry's are the same whatever the others become.
-
     Args:
         network: The features.
         output: The distributions.
@@ -41,30 +38,45 @@ def write(
         particles: Copies K of each picture.
     """
     n, colours, height, width = x.shape
-    x = x.repeat_interleave(particles, 0)
     labels = None if given is None else given.repeat_interleave(particles)
-    forced = None if observed is None else observed.repeat_interleave(particles, 0)
-    sides = (height, width, n * particles, colours, output.uniforms)
+    forced = None if observed is None else _pixels(observed).repeat_interleave(particles, 0)
+    sides = (height * width, n * particles, colours, output.uniforms)
     u = torch.rand(sides, generator=generator, device=x.device, dtype=network.place.dtype)
-    cache, weights = network.cache(n * particles, labels), Weights(n, particles, generator, network.place)
-    some, every = _pixels(observed, height, width)
-    for i in range(height):
-        cache.start_row(i)
-        for j in range(width):
-            rows = None if every[i][j] else weights.resampled()
-            if rows is not None:
-                x = x[rows]
-                cache.select(rows)
-            keep = forced[:, :, i, j] if forced is not None and some[i][j] else None
-            levels, log_p = output.draw(cache.features(j), u[i, j], x[:, :, i, j], keep)
-            x[:, :, i, j] = levels
-            cache.put(j, scaled(levels, output.levels, network.place.dtype))
-            weights.multiply(log_p)
-    return x if particles == 1 else x[weights.chosen()]
+    writer = _Raster(network.cache(n * particles, labels), output, (height, width), u.dtype)
+    weights = Weights(n, particles, generator, network.place)
+    pixels = writing.write(writer, _pixels(x).repeat_interleave(particles, 0), forced, u, weights)
+    return pixels.mT.reshape(x.shape)
 
 
-def _pixels(observed: Tensor | None, height: int, width: int) -> tuple[list[list[bool]], list[list[bool]]]:
-    """For each pixel, whether an entry of some picture is observed there, and whether all are."""
-    if observed is None:
-        return ([[False] * width] * height,) * 2
-    return observed.any(1).any(0).tolist(), observed.all(1).all(0).tolist()
+@final
+class _Raster(writing.Writer):
+    """Pixel after pixel, row after row.
+
+    Args:
+        cache: The network's.
+        output: The distributions.
+        sides: Rows and pixels of a row.
+        dtype: Of the network.
+    """
+
+    def __init__(self, cache: Cache, output: Output, sides: tuple[int, int], dtype: torch.dtype) -> None:
+        self.cache, self.output, self.sides, self.dtype = cache, output, sides, dtype
+        self.cache.start_row(0)
+
+    def step(self, t: int, x: Tensor, u: Tensor, held: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """A pixel; after the last of a row, what the rows say to the next."""
+        (height, width), (i, j) = self.sides, divmod(t, self.sides[1])
+        levels, log_p = self.output.draw(self.cache.features(j), u, x[:, t], held)
+        self.cache.put(j, scaled(levels, self.output.levels, self.dtype))
+        if j == width - 1 and i < height - 1:
+            self.cache.start_row(i + 1)
+        return levels, log_p
+
+    def select(self, rows: Tensor) -> None:
+        """In the cache."""
+        self.cache.select(rows)
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """Pictures, or masks of them, as ``(N, HW, C)`` in raster order."""
+    return x.flatten(2).mT

@@ -24,10 +24,11 @@ from torch.nn import functional as F
 from .....domain import Discrete, Domain, Sequences
 from .....errors import BadInput, require_whole
 from .....learning import Batch, ClosedForm
+from ..writing import Writer
 from .ngram_sketch import Sketch
 from .ngram_tables import Smoothing, Tables
 from .token_model import TokenModel
-from .token_writing import Strings, Writer, write
+from .token_writing import Strings, write_tokens
 
 __all__ = ["NGram"]
 
@@ -173,7 +174,7 @@ class NGram(TokenModel, ClosedForm):
         keep = None if forced is None else forced.repeat_interleave(particles, 0)
         end = self.end if isinstance(self.domain, Sequences) and self.domain.ends else None
         writer = _Counted(self.tables, Strings(tokens, keep, end, self._draws()))
-        return write(writer, tokens, keep, generator, particles=particles, dtype=torch.float64).squeeze(2)
+        return write_tokens(writer, tokens, keep, generator, particles=particles, dtype=torch.float64).squeeze(2)
 
     def _by_order(self, observed: Tensor) -> Tensor:
         return observed

@@ -1,7 +1,4 @@
-r"""Data written token by token: all entries drawn, or some forced to what was observed.
-
-The uniform numbers that decide the entries are drawn before anything else, so an entry's are the same however its distribution
-was computed. Observed entries are forced, and weigh the particles (``particles.py``).
+r"""How tokens are drawn and forced while data are written (``writing.py``).
 
 Strings with an end symbol have two more rules. After the end, everything is the end, with probability one. And where an element
 is observed further on, the string cannot end yet: the end is left out, and what is drawn weighs as much as all other symbols
@@ -18,7 +15,6 @@ together have at least the probability p (Holtzman et al. 2020, https://arxiv.or
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
@@ -28,8 +24,9 @@ from torch import Generator, Tensor
 from .....errors import RangeError
 from ..categories import inverse_cdf
 from ..particles import Weights
+from ..writing import Writer, write
 
-__all__ = ["Draws", "Strings", "Writer", "write"]
+__all__ = ["Draws", "Strings", "write_tokens"]
 
 
 @final
@@ -73,36 +70,7 @@ class Draws:
         return logits
 
 
-class Writer(ABC):
-    """What writes data token by token, and keeps what it needs of the tokens before.
-
-    Attributes:
-        end: The symbol after which a datum is over, or None.
-    """
-
-    end: int | None = None
-
-    @abstractmethod
-    def step(self, t: int, x: Tensor, u: Tensor, held: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The entries of token t.
-
-        Args:
-            t: Its number: one after the other.
-            x: Tokens ``(N, T, P)``, of which those before t are written; in t read only what is held.
-            u: Uniform numbers, ``(N, P)``.
-            held: A mask of the entries to take from x, ``(N, P)``, or None for none.
-
-        Returns:
-            The entries ``(N, P)``, and the weight of what was forced, ``(N,)``, or None.
-        """
-
-    @abstractmethod
-    def select(self, rows: Tensor) -> None:
-        """Go on with these data: row n becomes what row ``rows[n]`` was."""
-
-
-@torch.no_grad()
-def write(
+def write_tokens(
     writer: Writer, x: Tensor, forced: Tensor | None, generator: Generator, *, particles: int, dtype: torch.dtype
 ) -> Tensor:
     """Tokens ``(n, T, P)`` drawn from a model.
@@ -115,21 +83,8 @@ def write(
         particles: Copies K of each datum.
         dtype: Of the uniform numbers.
     """
-    length = x.shape[1]
-    u = torch.rand((length, len(x), x.shape[2]), generator=generator, device=x.device, dtype=dtype)
-    weights = Weights(len(x) // particles, particles, generator, u)
-    some, every = _tokens(forced, length)
-    for t in range(length):
-        rows = None if every[t] else weights.resampled()
-        if rows is not None:
-            x = x[rows]
-            writer.select(rows)
-        x[:, t], log_p = writer.step(t, x, u[t], forced[:, t] if forced is not None and some[t] else None)
-        weights.multiply(log_p)
-        if writer.end is not None and bool((x[:, t] == writer.end).all()):
-            x[:, t + 1 :] = writer.end
-            break
-    return x if particles == 1 else x[weights.chosen()]
+    u = torch.rand((x.shape[1], len(x), x.shape[2]), generator=generator, device=x.device, dtype=dtype)
+    return write(writer, x, forced, u, Weights(len(x) // particles, particles, generator, u))
 
 
 @final
@@ -172,10 +127,3 @@ class Strings:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _tokens(forced: Tensor | None, length: int) -> tuple[list[bool], list[bool]]:
-    """For each token, whether an entry of some datum is forced there, and whether all are."""
-    if forced is None:
-        return ([False] * length,) * 2
-    return forced.any(2).any(0).tolist(), forced.all(2).all(0).tolist()

@@ -30,7 +30,7 @@ from .....domain import Discrete, Domain, Sequences
 from .....errors import BadInput, RangeError, require_whole
 from .....learning import MaximumLikelihood, Recipe
 from .token_model import TokenModel
-from .token_writing import Strings, write
+from .token_writing import Strings, write_tokens
 from .transformer_head import Head
 from .transformer_stack import Stack
 from .transformer_tokens import Embedding, Patches
@@ -163,7 +163,7 @@ class Transformer(TokenModel, MaximumLikelihood):
         parts = (self.embedding, self.stack, self.head)
         writer = CachedWriter(parts, len(tokens), labels, strings, self._draws())
         dtype = self.stack.norm.weight.dtype
-        tokens = write(writer, tokens, keep, generator, particles=particles, dtype=dtype)
+        tokens = write_tokens(writer, tokens, keep, generator, particles=particles, dtype=dtype)
         return self.patches.join(tokens)
 
     def _by_order(self, observed: Tensor) -> Tensor:

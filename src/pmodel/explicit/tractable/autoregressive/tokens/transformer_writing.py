@@ -10,7 +10,8 @@ from typing import final
 
 from torch import Tensor
 
-from .token_writing import Draws, Strings, Writer
+from ..writing import Writer
+from .token_writing import Draws, Strings
 from .transformer_head import Head
 from .transformer_stack import Cache, Stack
 from .transformer_tokens import Embedding

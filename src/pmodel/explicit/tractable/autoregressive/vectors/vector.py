@@ -10,7 +10,7 @@ vectors here, in raster order.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, final
 
 import torch
 from torch import Generator, Tensor
@@ -20,6 +20,7 @@ from .....capability import Samples
 from .....domain import Discrete, Domain, Real
 from .....errors import BadInput, RangeError
 from .....learning import MaximumLikelihood
+from .. import writing
 from ..completing import CompletesInOrder
 from ..particles import Weights
 from .conditionals import Conditional, factor_of
@@ -147,8 +148,7 @@ def write(
 ) -> tuple[Tensor, Tensor]:
     """Vectors ``(N, D)`` drawn from a model, and the logarithms ``(N,)`` of estimates of p(observed).
 
-    The uniform numbers that decide the entries are drawn before anything else, so an entry's are the same whatever the others
-    become. Those of the copies of a datum are stratified, one in each K-th of the unit interval.
+    The uniform numbers of the copies of a datum are stratified, one in each K-th of the unit interval.
 
     Args:
         steps: The model's, for N · K data.
@@ -159,32 +159,41 @@ def write(
         generator: Of the noise.
         particles: Copies K of each datum.
     """
-    n, x = len(x), x.repeat_interleave(particles, 0)
-    forced = None if observed is None else observed.repeat_interleave(particles, 0)
-    some, every = _seen(observed, x.shape[1])
-    u = _uniform(x.shape[1], n, particles, generator, x.device)
-    weights = Weights(n, particles, generator, u)
-    for i, entry in enumerate(order):
-        rows = None if every[entry] else weights.resampled()
-        if rows is not None:
-            x = x[rows]
-            steps.select(rows)
-        numbers = steps.outputs(i)
-        if not every[entry]:
-            drawn = factor.draw(numbers, u[i]).to(x.dtype)
-            x[:, entry] = torch.where(forced[:, entry], x[:, entry], drawn) if forced is not None else drawn
-        if forced is not None and some[entry]:
-            weights.multiply(torch.where(forced[:, entry], factor.log_prob(numbers, x[:, entry]), 0))
-        steps.put(i, factor.code(x[:, entry], numbers.dtype))
-    evidence = weights.log_evidence
-    return (x if particles == 1 else x[weights.chosen()]), evidence
+    u = _uniform(x.shape[1], len(x), particles, generator, x.device)
+    weights = Weights(len(x), particles, generator, u)
+    forced = None if observed is None else observed[:, order].repeat_interleave(particles, 0).unsqueeze(2)
+    entries = x[:, order].repeat_interleave(particles, 0).unsqueeze(2)
+    found = torch.empty_like(x)
+    found[:, order] = writing.write(_Entries(steps, factor), entries, forced, u, weights).squeeze(2)
+    return found, weights.log_evidence
 
 
-def _seen(observed: Tensor | None, entries: int) -> tuple[list[bool], list[bool]]:
-    """For each entry, whether it is observed in some datum, and whether in all."""
-    if observed is None:
-        return [False] * entries, [False] * entries
-    return observed.any(0).tolist(), observed.all(0).tolist()
+@final
+class _Entries(writing.Writer):
+    """Entry after entry of a vector.
+
+    Args:
+        steps: The model's.
+        factor: The distributions.
+    """
+
+    def __init__(self, steps: Steps, factor: Conditional) -> None:
+        self.steps, self.factor = steps, factor
+
+    def step(self, t: int, x: Tensor, u: Tensor, held: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """An entry from its numbers; nothing is drawn where all are held."""
+        numbers, entry, weight = self.steps.outputs(t), x[:, t, 0], None
+        if held is None or not bool(held.all()):
+            drawn = self.factor.draw(numbers, u).to(x.dtype)
+            entry = drawn if held is None else torch.where(held[:, 0], entry, drawn)
+        if held is not None:
+            weight = torch.where(held[:, 0], self.factor.log_prob(numbers, entry), 0)
+        self.steps.put(t, self.factor.code(entry, numbers.dtype))
+        return entry.unsqueeze(1), weight
+
+    def select(self, rows: Tensor) -> None:
+        """In the model's steps."""
+        self.steps.select(rows)
 
 
 def _uniform(entries: int, n: int, particles: int, generator: Generator, device: torch.device) -> Tensor:
