@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from .errors import BadInput
 
-__all__ = ["Seed", "as_generator", "derive", "forked", "generator"]
+__all__ = ["MANY", "Seed", "as_generator", "derive", "distinct", "forked", "generator", "some"]
 
 Seed = int | torch.Generator | None
 """What public methods accept: a whole number, a generator that they advance, or None for fresh entropy."""
+
+
+MANY = 2**22
+"""A permutation of more numbers than these takes memory that a few of them are not worth: a gigabyte for 10⁸."""
 
 
 def derive(seed: int, *purpose: int | str) -> int:
@@ -46,6 +51,26 @@ def as_generator(seed: Seed, device: torch.device | str = "cpu") -> torch.Genera
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise BadInput("A seed is a whole number from 0 to 2**63 - 1.", got=seed)
     return generator(seed, "user", device=device)
+
+
+def some(n: int, most: int, noise: torch.Generator) -> torch.Tensor:
+    """At most so many of the numbers 0 … n - 1, without replacement and in random order, int64.
+
+    A few of many are drawn one after another, in memory of the few.
+    """
+    if n <= MANY or most > n // 4:
+        return torch.randperm(n, generator=noise)[:most]
+    return distinct(lambda: torch.randint(n, (most,), generator=noise), most)
+
+
+def distinct(draw: Callable[[], torch.Tensor], most: int) -> torch.Tensor:
+    """The first so many different numbers of independent draws, in order: the same as drawing without replacement."""
+    drawn = draw()
+    while True:
+        _, first = np.unique(drawn.numpy(), return_index=True)
+        if len(first) >= most:
+            return drawn[torch.from_numpy(np.sort(first)[:most])]
+        drawn = torch.cat([drawn, draw()])
 
 
 @contextmanager

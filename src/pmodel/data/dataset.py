@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..domain import Discrete, Domain, Sequences, Table
 from ..errors import DataError, RangeError, unknown
-from ..randomness import derive
+from ..randomness import MANY, derive, distinct
 from .density import KnownDensity
 from .mapped import LIMIT as LIMIT
 from .mapped import AllBut, Mapped
@@ -232,9 +232,13 @@ def _unsplit(n: int) -> str:
 
 
 def _order(n: int, seed: int, purpose: str) -> Tensor:
-    """A permutation that depends on nothing but its arguments: NumPy has frozen this stream for good (NEP 19)."""
-    stream = np.random.RandomState(derive(seed, purpose) % 2**32)
-    return torch.from_numpy(stream.permutation(n).astype(np.int64, copy=False))
+    """A permutation that depends on nothing but its arguments."""
+    return torch.from_numpy(_stream(seed, purpose).permutation(n).astype(np.int64, copy=False))
+
+
+def _stream(seed: int, purpose: str) -> np.random.RandomState:
+    """Random numbers that NumPy has frozen for good (NEP 19)."""
+    return np.random.RandomState(derive(seed, purpose) % 2**32)
 
 
 def hold_out(whole: Split, n: int, seed: int = 0) -> tuple[Split, Split]:
@@ -256,9 +260,16 @@ def divide(whole: Split, seed: int) -> tuple[tuple[Split, Split, Split], str]:
 def set_apart(n: int, seed: int, most: int | None = None) -> tuple[Tensor, Tensor]:
     """The positions of the data for validation and for test, in order: 10 % of ``n`` each, at most so many, at random."""
     valid, test = (min(round(share * n), n if most is None else most) for share in SHARES)
-    _, *apart = torch.split(_order(n, seed, "split"), [n - valid - test, valid, test])
-    first, second = (rows.sort().values for rows in apart)
-    return first, second
+    apart = _apart(n, valid + test, seed)
+    return apart[:valid].sort().values, apart[valid:].sort().values
+
+
+def _apart(n: int, count: int, seed: int) -> Tensor:
+    """So many of ``n`` positions: the last of the order, or a few of many in memory of the few."""
+    if n <= MANY or count > n // 4:
+        return _order(n, seed, "split")[n - count :]
+    stream = _stream(seed, "split")
+    return distinct(lambda: torch.from_numpy(stream.randint(0, n, count, dtype=np.int64)), count)
 
 
 def assemble(

@@ -48,18 +48,17 @@ def map_data(
     def kept_rows(rows: NDArray[Any]) -> Tensor:
         return kept(tensor_of(rows), domain)
 
-    def part(rows: Tensor | AllBut, places: Tensor) -> Split:
+    def part(rows: Tensor | AllBut) -> Split:
         x = Mapped(file, rows, kept_rows)
-        return Split(x[:] if isinstance(rows, Tensor) else x, None if labels is None else labels[places])
+        y = None if labels is None else labels[rows if isinstance(rows, Tensor) else rows[torch.arange(len(rows))]]
+        return Split(x[:] if isinstance(rows, Tensor) else x, y)
 
     note = dim(_top(file)) if isinstance(domain, Discrete) and domain.levels == 256 else ""
     if n <= SMALL:
-        every = torch.arange(n)
-        return assemble(file.path.name, domain, part(every, every), label_names=label_names, note=note)
+        return assemble(file.path.name, domain, part(torch.arange(n)), label_names=label_names, note=note)
     valid, test = set_apart(n, seed, max(1, min(HELD_OUT, BYTES // file.width)))
     train = AllBut(n, torch.cat([valid, test]))
-    parts = part(train, train[torch.arange(len(train))]), part(valid, valid), part(test, test)
-    return assemble(file.path.name, domain, parts, label_names=label_names, note=note)
+    return assemble(file.path.name, domain, (part(train), part(valid), part(test)), label_names=label_names, note=note)
 
 
 def _of_sequences(file: RowFile, levels: int | None) -> Domain:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data import Dataset, Split, in_memory
-from ..randomness import generator
+from ..randomness import generator, some
 from .catalogue import row
 from .features import Extractor
 from .measure import Measure, named
@@ -80,7 +80,7 @@ class Fidelity:
 
     def _panel(self, data: Dataset, reference: Seen, seed: int) -> Panel:
         """Beside the reference: training data that samples may be copies of, and data that cannot be copied."""
-        rows = torch.randperm(len(data.train), generator=generator(seed, "copies"))[:MOST_TRAINING].sort().values
+        rows = some(len(data.train), MOST_TRAINING, generator(seed, "copies")).sort().values
         self.rows, held = rows, None if data.test is data.train else data.test.x[:MOST_REFERENCE]
         train = data.train.x[rows]
         if not data.domain.image:

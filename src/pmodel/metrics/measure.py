@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadInput
-from ..randomness import generator
+from ..randomness import generator, some
 
 __all__ = ["Measure", "choose", "named", "same_measure"]
 
@@ -69,7 +69,7 @@ def choose(total: int, n: int, seed: int, purpose: str) -> Tensor:
     """``n`` of ``total`` indices at random, ascending; all of them if there are no more."""
     if n >= total:
         return torch.arange(total)
-    return torch.randperm(total, generator=generator(seed, "choose", purpose))[:n].sort().values
+    return some(total, n, generator(seed, "choose", purpose)).sort().values
 
 
 def named(indices: Tensor, total: int) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..data import Mapped, Split
 from ..domain import Domain
 from ..learning import Batch, Recipe
-from ..randomness import generator
+from ..randomness import generator, some
 from .augmentation import augmented, binarised
 
 __all__ = ["Batches"]
@@ -98,7 +98,7 @@ class Batches:
 
     def subset(self, most: int, seed: int) -> Batch:
         """At most so many data, drawn at random without replacement."""
-        rows = torch.randperm(len(self.x), generator=generator(seed, "subset"))[:most]
+        rows = some(len(self.x), most, generator(seed, "subset"))
         return self._batch(self.x[rows], None if self.y is None else self.y[rows])
 
     def _batch(self, x: Tensor, y: Tensor | None) -> Batch:

@@ -29,7 +29,7 @@ from ..data import Dataset, Split, in_memory
 from ..domain import Domain
 from ..errors import Diverged
 from ..model import Model
-from ..randomness import generator
+from ..randomness import generator, some
 from .diagnosis import Diagnosis
 from .events import Stepped
 from .explanation import SMALLER_STEPS
@@ -270,7 +270,7 @@ class Doctor:
 
 
 def _drawn(split: Split, most: int, noise: torch.Generator) -> Split:
-    return split.take(torch.randperm(len(split), generator=noise)[:most])
+    return split.take(some(len(split), most, noise))
 
 
 def _whole(split: Split, domain: Domain) -> tuple[Tensor, Tensor | None]:

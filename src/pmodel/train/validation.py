@@ -9,12 +9,10 @@ import math
 import time
 from typing import Any, final
 
-import torch
-
 from ..data import Dataset
 from ..likelihood import Likelihood
 from ..model import Model
-from ..randomness import derive, generator
+from ..randomness import derive, generator, some
 
 __all__ = ["Validation", "planned"]
 
@@ -39,7 +37,7 @@ class Validation:
     """
 
     def __init__(self, data: Dataset, n: int, seed: int, *, conditional: bool) -> None:
-        rows = torch.randperm(len(data.valid), generator=generator(seed, "validation"))[:n]
+        rows = some(len(data.valid), n, generator(seed, "validation"))
         self.x = data.valid.x[rows]
         self.given = data.valid.y[rows] if conditional and data.valid.y is not None else None
         self.seed = seed
