@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pmodel import randomness
-from pmodel.data.dataset import set_apart
+from pmodel.data.dataset import _order, set_apart
 from pmodel.randomness import distinct, generator, some
 
 
@@ -29,13 +29,19 @@ def test_repeats_are_drawn_anew_and_the_order_stays():
 
 
 def test_every_number_is_as_likely_at_every_place(monkeypatch):
-    monkeypatch.setattr(randomness, "MANY", 7)
+    monkeypatch.setattr(randomness, "few", lambda count, n: True)
     noise = generator(0, "uniform")
     counts = torch.zeros(2, 8)
     for _ in range(4000):
         counts[[0, 1], some(8, 2, noise)] += 1
     expected = 4000 / 8
     assert float((counts - expected).square().sum() / expected) < 2 * 7 + 5 * (2 * 2 * 7) ** 0.5
+
+
+def test_a_tenth_of_many_data_is_set_apart_as_of_few():
+    n = 5_000_000
+    valid, test = set_apart(n, 0)
+    assert torch.equal(torch.cat([valid, test]).sort().values, _order(n, 0, "split")[-n // 5 :].sort().values)
 
 
 @pytest.mark.parametrize("n", [10**12, 5_000_000])

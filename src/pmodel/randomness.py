@@ -17,7 +17,7 @@ import torch
 
 from .errors import BadInput
 
-__all__ = ["MANY", "Seed", "as_generator", "derive", "distinct", "forked", "generator", "some"]
+__all__ = ["Seed", "as_generator", "derive", "distinct", "few", "forked", "generator", "some"]
 
 Seed = int | torch.Generator | None
 """What public methods accept: a whole number, a generator that they advance, or None for fresh entropy."""
@@ -53,12 +53,17 @@ def as_generator(seed: Seed, device: torch.device | str = "cpu") -> torch.Genera
     return generator(seed, "user", device=device)
 
 
+def few(count: int, n: int) -> bool:
+    """Whether so many of ``n`` numbers are so few, and these so many, that a permutation is not worth its memory."""
+    return n > MANY and count <= n // 64
+
+
 def some(n: int, most: int, noise: torch.Generator) -> torch.Tensor:
     """At most so many of the numbers 0 … n - 1, without replacement and in random order, int64.
 
     A few of many are drawn one after another, in memory of the few.
     """
-    if n <= MANY or most > n // 4:
+    if not few(most, n):
         return torch.randperm(n, generator=noise)[:most]
     return distinct(lambda: torch.randint(n, (most,), generator=noise), most)
 

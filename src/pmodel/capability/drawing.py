@@ -154,8 +154,8 @@ class Completes(Draws):
     def exact_completions(self, x: object, observed: object, **settings: Any) -> Tensor:
         """For which data ``complete`` draws from p(x_unobserved | x_observed) itself, bool ``(N,)``: for the others, nearly.
 
-        Under settings that change the distribution, such as a temperature, it is that of the changed one. Arguments and errors
-        are those of ``complete``.
+        Under settings that change the distribution, such as a temperature, it is that of the changed one. ``x``, ``observed``,
+        ``settings`` and errors are those of ``complete``; labels and noise have no part in it.
         """
         data, mask = self._parts(x, observed)
         with evaluating(self), self.adjusted(**settings):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..domain import Discrete, Domain, Sequences, Table
 from ..errors import DataError, RangeError, unknown
-from ..randomness import MANY, derive, distinct
+from ..randomness import derive, distinct, few
 from .density import KnownDensity
 from .mapped import LIMIT as LIMIT
 from .mapped import AllBut, Mapped
@@ -266,7 +266,7 @@ def set_apart(n: int, seed: int, most: int | None = None) -> tuple[Tensor, Tenso
 
 def _apart(n: int, count: int, seed: int) -> Tensor:
     """So many of ``n`` positions: the last of the order, or a few of many in memory of the few."""
-    if n <= MANY or count > n // 4:
+    if not few(count, n):
         return _order(n, seed, "split")[n - count :]
     stream = _stream(seed, "split")
     return distinct(lambda: torch.from_numpy(stream.randint(0, n, count, dtype=np.int64)), count)

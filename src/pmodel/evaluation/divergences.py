@@ -14,10 +14,9 @@ from typing import Any, final
 from torch import Tensor
 
 from ..data.density import KnownDensity
-from ..errors import BadInput
 from ..likelihood import Likelihood
 from ..metrics import Measure
-from ..metrics.truth import Divergence, kl_by_quadrature, kl_data_model, kl_model_data
+from ..metrics.truth import Divergence, NotANumber, kl_by_quadrature, kl_data_model, kl_model_data
 from ..randomness import derive
 
 __all__ = ["Points", "divergences"]
@@ -56,11 +55,15 @@ def _summed(truth: KnownDensity, model: Any) -> dict[str, tuple[Divergence, str]
     """What the truth's grid tells: a value, or that it is infinite."""
     try:
         both = kl_by_quadrature(truth, lambda x: model.score(x).values)
-    except BadInput:  # some score is not a number, far from all data
+    except NotANumber:  # far from all data
         return {}
     named = zip(("kl_data_model", "kl_model_data"), both, strict=True)
-    how = "sum over a grid of {} points; standard error by shifts of the grid"
-    return {name: (kl, how.format(kl.n)) for name, kl in named if kl.value is not None or kl.outside}
+    return {name: (kl, _how(kl)) for name, kl in named if kl.value is not None or kl.outside}
+
+
+def _how(kl: Divergence) -> str:
+    shifts = "" if kl.stderr is None else "; standard error by shifts of the grid"
+    return f"sum over a grid of {kl.n} points{shifts}"
 
 
 def _means(truth: KnownDensity, model: Any, points: Points) -> dict[str, Callable[[], Divergence]]:

@@ -31,7 +31,7 @@ from ..errors import BadInput, ShapeError
 from ..likelihood import Likelihood
 from .resampling import binomial_stderr
 
-__all__ = ["Divergence", "KlKind", "kl_by_quadrature", "kl_data_model", "kl_model_data"]
+__all__ = ["Divergence", "KlKind", "NotANumber", "kl_by_quadrature", "kl_data_model", "kl_model_data"]
 
 KlKind = Literal["exact", "upper_bound", "lower_bound", "estimate"]
 """What the value is of the divergence. ``exact`` has no other error than that of the points, which ``stderr`` states."""
@@ -41,6 +41,11 @@ BATCH = 2**13
 
 RESOLVED = 1e-3
 """How far the mass of a model on the grid may be from 1."""
+
+
+@final
+class NotANumber(BadInput):
+    """A score is NaN or infinite."""
 
 
 @final
@@ -132,7 +137,7 @@ def kl_by_quadrature(truth: KnownDensity, log_q: Callable[[Tensor], Tensor]) -> 
 
     Raises:
         ShapeError: if the model's densities are not one for each point.
-        BadInput: if one is not a number.
+        NotANumber: if one is NaN or infinite.
     """
     area = truth.spacing**2
     grid, p = _on_grid(truth, truth.spacing)
@@ -165,7 +170,7 @@ def _check(log_p: Tensor, log_q: Tensor) -> None:
     for whose, values in (("truth", log_p), ("model", log_q)):
         bad = int((values.isnan() | values.isposinf()).sum())
         if bad:
-            raise BadInput(f"The scores of the {whose} must be numbers below infinity.", got=f"{bad} that are not")
+            raise NotANumber(f"The scores of the {whose} must be numbers below infinity.", got=f"{bad} that are not")
 
 
 def _mean(own: Tensor, other: Tensor, kind: KlKind, what: str) -> Divergence:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["each", "in_parts"]
+__all__ = ["in_parts"]
 
 T = TypeVar("T")
 
@@ -34,10 +34,10 @@ def in_parts(work: Callable[[Tensor], T], x: Tensor, block: int) -> list[T]:
     threads = torch.get_num_threads()
     if x.device.type != "cpu" or len(x) < threads * WORTHWHILE * block:
         return [work(x)]
-    return each(work, list(torch.chunk(x, threads)))
+    return _each(work, list(torch.chunk(x, threads)))
 
 
-def each(work: Callable[[Tensor], T], parts: Sequence[Tensor]) -> list[T]:
+def _each(work: Callable[[Tensor], T], parts: Sequence[Tensor]) -> list[T]:
     """``work`` on each of the parts, in order: as many at a time as PyTorch uses threads, each with one thread alone.
 
     Args:

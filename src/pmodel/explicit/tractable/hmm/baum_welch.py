@@ -112,6 +112,10 @@ class BaumWelch(Samples, Completes, Marginalises, ClosedForm):
         lengths = self.sequences.lengths(subset.x)
         few = (lengths.cumsum(0) - lengths < STARTED).nonzero()[:, 0]  # the subset is in random order
         evidence = self.evidence(subset.x, subset.observed, few)
+        if len(evidence.x) == 0:
+            raise BadInput(
+                "Expectation maximisation cannot start from sequences without elements.", got=f"{len(few)} of length 0"
+            )
         sums = start(self.emission, evidence.packing, evidence.x, evidence.observed, generator)
         if evidence.last is not None:
             sums["exits"] = sums["transitions"].sum(1) * evidence.last.sum() / max(1, len(evidence.x))

@@ -21,7 +21,7 @@ from ..categorical_components import CategoricalComponents
 from ..components import Components, Kernel, Sums
 from .packing import empty
 
-__all__ = ["LOST", "Emission", "add", "blocks"]
+__all__ = ["LOST", "Emission", "add", "blocks", "scaled"]
 
 LOST = 1e-3
 """A state or component with fewer data than this has lost its data."""
@@ -104,12 +104,12 @@ class Emission(nn.Module):
         kernel = self.parts.kernel()
         for rows in blocks(len(x), kernel):
             logs = self._over_states(self._joint(kernel, kernel.features(x[rows])))
-            peak[rows] = _scaled(logs, out=b[rows])
+            peak[rows] = scaled(logs, out=b[rows])
         return b, peak.sub_(self._log_volume.sum())
 
     def _looked_up(self, symbols: Tensor) -> tuple[Tensor, Tensor]:
         b = self._table().log().T.contiguous()
-        peak, out = _scaled(b, out=b), empty(len(symbols), self.states, like=b)
+        peak, out = scaled(b, out=b), empty(len(symbols), self.states, like=b)
         return torch.index_select(b, 0, symbols, out=out), peak.index_select(0, symbols)
 
     def _table(self) -> Tensor:
@@ -231,7 +231,7 @@ def blocks(rows: int, kernel: Kernel) -> list[slice]:
     return [slice(first, min(first + kernel.block, rows)) for first in range(0, rows, kernel.block)]
 
 
-def _scaled(logs: Tensor, out: Tensor) -> Tensor:
+def scaled(logs: Tensor, out: Tensor) -> Tensor:
     """``exp(logs)`` ``(B, K)`` over the largest of each row, into ``out``; returns the logarithm of that, ``(B,)``."""
     peak = logs.amax(1).nan_to_num_(neginf=0.0)
     torch.sub(logs, peak[:, None], out=out)

@@ -16,7 +16,9 @@ A step is one product of matrices for all sequences, and the last line one produ
 
 What a step can lose is bounded by the range of the numbers. A sequence whose numbers leave it (evidence against every state
 that can be reached, by hundreds of nats) is reported as ``lost``, with zeros for its answers; ``log_space`` has the same
-recursions without that limit.
+recursions without that limit. The forward recursion alone cannot see all of that: where evidence against one state adds up to
+hundreds of nats, and the future turns out to be all for it, only the backward recursion finds nothing left to go on with. Such
+sequences are ``faint`` to the forward one.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ __all__ = ["Chain", "Filtered", "Smoothed", "backward", "filtered", "pairs", "sm
 
 RESCALE = 4
 """Steps between two normalisations: as few as the range of float64 allows with a large margin (each may cost 100 nats)."""
+SMALL = 2**18
+"""A product of matrices with fewer multiplications is small: NumPy's library does it on one thread, whatever it is set to."""
 LEAST = 1e-200
 """A sum below this has lost digits."""
 CLOSE = 1e-6
@@ -66,12 +70,14 @@ class Filtered:
         alpha: p(z_t | x_1 … x_t) up to a factor, ``(P, K)``.
         scale: The factors c_t, ``(P, 1)``.
         lost: Sequences that left the range of the numbers, ``(N,)``.
+        faint: Sequences in which a state's alpha fell below what can come back, ``(N,)``: their future may be lost.
     """
 
     log_prob: Tensor
     alpha: Tensor
     scale: Tensor
     lost: Tensor
+    faint: Tensor
 
 
 @final
@@ -94,23 +100,24 @@ class Smoothed:
 
 @final
 @dataclass(frozen=True)
-class Steps:
-    """The operations of a step: NumPy's where the data are in its reach, because a small one takes it half the time.
+class Arithmetic:
+    """The operations of a step: NumPy's for small ones on the CPU, which take it half the time.
 
     Args:
-        rows: From a tensor to what the others take, over the same memory.
+        array: From a contiguous tensor to what the others take, over the same memory.
         matmul: The product of two matrices.
         multiply: The product of entries.
     """
 
-    rows: Callable[[Tensor], Any]
+    array: Callable[[Tensor], Any]
     matmul: Callable[..., Any]
     multiply: Callable[..., Any]
 
     @classmethod
-    def of(cls, data: Tensor) -> Steps:
-        """Those for the device of the data."""
-        if data.device.type == "cpu":
+    def of(cls, likelihood: Tensor, packing: Packing) -> Arithmetic:
+        """Those for the device of the data and the size of a step. Large ones keep to PyTorch's number of threads."""
+        products = max(packing.sizes, default=0) * likelihood.shape[1] ** 2
+        if likelihood.device.type == "cpu" and products < SMALL:
             return cls(Tensor.numpy, np.dot, np.multiply)
         return cls(lambda tensor: tensor, torch.mm, torch.multiply)
 
@@ -121,29 +128,30 @@ def filtered(chain: Chain, likelihood: Tensor, packing: Packing, into: Tensor | 
 
     Args:
         chain: The states.
-        likelihood: b, ``(P, K)``, each row up to a factor; its largest value should be near one.
+        likelihood: b, ``(P, K)``, contiguous, each row up to a factor; its largest value should be near one.
         packing: Where the sequences are.
         into: The probabilities of each sequence's first state, ``(N, K)``; by default those of the chain.
     """
     alpha, scale = empty(*likelihood.shape, like=likelihood), torch.ones_like(likelihood[:, :1])
     first = chain.initial if into is None else into[packing.order[: packing.sizes[0] if packing.sizes else 0]]
-    kernel = Steps.of(likelihood)
-    b, a, c, onward, ones = map(kernel.rows, (likelihood, alpha, scale, chain.transition, torch.ones_like(alpha[:1].T)))
+    ops, unit = Arithmetic.of(likelihood, packing), torch.ones_like(alpha[:1].T)
+    b, a, c, onward, ones = map(ops.array, (likelihood, alpha, scale, chain.transition, unit))
     before = 0
     for (start, end), normalise in zip(itertools.pairwise(packing.starts), _normalised(packing.sizes), strict=True):
         now = a[start:end]
         if start == 0:
-            kernel.multiply(b[start:end], kernel.rows(first), out=now)
+            ops.multiply(b[start:end], ops.array(first), out=now)
         else:
-            kernel.matmul(a[before : before + end - start], onward, out=now)
+            ops.matmul(a[before : before + end - start], onward, out=now)
             now *= b[start:end]
         if normalise:
-            kernel.matmul(now, ones, out=c[start:end])
+            ops.matmul(now, ones, out=c[start:end])
             now /= c[start:end]
         before = start
     log_prob = packing.summed(scale.log()[:, 0])
-    lost = packing.summed((scale > LEAST).logical_not_()[:, 0].double()) > 0
-    return Filtered(log_prob.masked_fill(lost, -torch.inf), alpha, scale, lost)
+    lost = packing.any((scale > LEAST).logical_not_()[:, 0])
+    faint = packing.any(alpha.amin(1) < LEAST)
+    return Filtered(log_prob.masked_fill(lost, -torch.inf), alpha, scale, lost, faint)
 
 
 def smoothed(chain: Chain, likelihood: Tensor, packing: Packing) -> Smoothed:
@@ -173,16 +181,16 @@ def backward(
     """
     gamma, width = empty(*likelihood.shape, like=likelihood), max(packing.sizes, default=0)
     beta = torch.ones_like(likelihood[:width]) if onward is None else onward[packing.order[:width]]
-    kernel = Steps.of(likelihood)
-    a, h, g, c = map(kernel.rows, (forward.alpha, likelihood, gamma, forward.scale))
-    back, ahead = kernel.rows(chain.transition.T.contiguous()), kernel.rows(beta)
+    ops = Arithmetic.of(likelihood, packing)
+    a, h, g, c = map(ops.array, (forward.alpha, likelihood, gamma, forward.scale))
+    back, ahead = ops.array(chain.transition.T.contiguous()), ops.array(beta)
     after = h[:0]
-    steps = zip(itertools.pairwise(packing.starts), _normalised(packing.sizes), strict=True)
-    for (start, end), normalised in reversed(list(steps)):
+    times = zip(itertools.pairwise(packing.starts), _normalised(packing.sizes), strict=True)
+    for (start, end), normalised in reversed(list(times)):
         # rows that t + 1 does not have still hold what comes after the last element
-        kernel.matmul(after, back, out=ahead[: len(after)])
+        ops.matmul(after, back, out=ahead[: len(after)])
         now, after = ahead[: end - start], h[start:end]
-        kernel.multiply(a[start:end], now, out=g[start:end])
+        ops.multiply(a[start:end], now, out=g[start:end])
         after *= now
         if normalised:
             after /= c[start:end]

@@ -12,7 +12,7 @@ from typing import final
 
 from torch import Tensor
 
-from .emission import Emission
+from .emission import Emission, scaled
 from .forward_backward import Chain, Smoothed
 from .log_space import log_filtered, log_smoothed
 from .packing import Packing
@@ -73,7 +73,9 @@ class Inference:
     def _likelihood(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
         """The same as numbers near one, and the logarithm of their scale, ``(P,)``."""
         if evidence.observed is not None:
-            return _scaled(self.log_likelihood(evidence))
+            logs = self.log_likelihood(evidence)
+            peak = scaled(logs, out=logs)
+            return logs, peak
         b, peak = self.emission.likelihood(evidence.x)
         if evidence.last is not None:
             b[evidence.last] *= self.exits
@@ -84,9 +86,9 @@ class Inference:
         b, peak = self._likelihood(evidence)
         found = filtered(self.chain, b, evidence.packing)
         log_prob = found.log_prob + evidence.packing.summed(peak)
-        if bool(found.lost.any()):
-            part = evidence.of(found.lost)
-            log_prob[found.lost] = log_filtered(self.chain, self.log_likelihood(part), part.packing)[0][found.lost]
+        doubtful = found.lost | found.faint
+        if bool(doubtful.any()):
+            log_prob[doubtful] = self.smoothed(evidence.of(doubtful)).log_prob[doubtful]
         return log_prob
 
     def smoothed(self, evidence: Evidence) -> Smoothed:
@@ -111,8 +113,3 @@ class Inference:
     def viterbi(self, evidence: Evidence) -> Tensor:
         """The likeliest paths, ``(P,)``."""
         return best_paths(self.chain, self.log_likelihood(evidence), evidence.packing)
-
-
-def _scaled(logs: Tensor) -> tuple[Tensor, Tensor]:
-    peak = logs.amax(1).nan_to_num_(neginf=0.0)
-    return (logs - peak[:, None]).exp_(), peak

@@ -51,8 +51,9 @@ def log_smoothed(chain: Chain, log_likelihood: Tensor, packing: Packing) -> Smoo
         size = packing.sizes[t]
         into = parts[2][t] + parts[1][t]
         parts[1][t - 1][:size] = _log_matmul(into, forth.T)
-        pairs = parts[0][t - 1][:size, :, None] + forth + into[:, None, :] - parts[3][t][:, None, None]
-        transitions += pairs.exp().sum(0)
+        before = parts[0][t - 1][:size] - parts[3][t][:, None]
+        for rows in blocks(size, K):
+            transitions += (before[rows, :, None] + forth + into[rows, None, :]).exp_().sum(0)
     gamma = (log_alpha + log_beta - total[:, None]).exp()
     return Smoothed(log_prob, gamma, transitions, torch.zeros_like(log_prob, dtype=torch.bool))
 

@@ -82,6 +82,10 @@ class Packing:
         out[self.sequence, self.time] = rows
         return out
 
+    def any(self, flags: Tensor) -> Tensor:
+        """Whether a row of each sequence has the flag ``(P,)``, ``(N,)``."""
+        return self.summed(flags.double()) > 0
+
     def summed(self, rows: Tensor) -> Tensor:
         """The sum of the rows ``(P,)`` of each sequence, ``(N,)``."""
         return rows.new_zeros(len(self.order)).index_add_(0, self.sequence, rows)

@@ -38,7 +38,8 @@ def filtered(chain: Chain, likelihood: Tensor, packing: Packing) -> Filtered:
         return forward_backward.filtered(chain, likelihood, packing)
     cut = Cut(packing, length)
     forward = cut.forward(chain, likelihood[cut.rows])
-    return replace(forward, log_prob=cut.of_sequences(forward.log_prob), lost=cut.any(forward.lost))
+    log_prob = cut.of_sequences(forward.log_prob)
+    return replace(forward, log_prob=log_prob, lost=cut.any(forward.lost), faint=cut.any(forward.faint))
 
 
 def smoothed(chain: Chain, likelihood: Tensor, packing: Packing) -> Smoothed:
