@@ -66,10 +66,12 @@ def test_nothing_is_packed_to_nothing(lengths):
 @pytest.mark.parametrize("leaky", [False, True])
 @pytest.mark.parametrize("states", [1, 2, 3])
 class TestAgainstAllPaths:
-    @pytest.fixture(params=["scaled", "scaled, large steps", "logarithms"])
+    @pytest.fixture(params=["scaled", "scaled, middling steps", "scaled, large steps", "logarithms"])
     def found(self, request, states, leaky, monkeypatch):
         chain, b, packing = chain_of(states, leaky=leaky), likelihoods(states), Packing.of(LENGTHS)
         scaled = request.param != "logarithms"
+        if request.param == "scaled, middling steps":
+            monkeypatch.setattr(forward_backward, "ALONE", 2 * states**2)
         if request.param == "scaled, large steps":
             monkeypatch.setattr(forward_backward, "SMALL", 0)  # PyTorch's operations, as on another device
         smooth = smoothed(chain, b.clone(), packing) if scaled else log_smoothed(chain, b.log(), packing)
@@ -203,16 +205,15 @@ class TestBeyondTheRange:
         assert exact.log_prob.tolist() == [-2000.0]
         assert exact.transitions[0, 0].item() == pytest.approx(1999)
 
-    @pytest.mark.parametrize("length", [2500, 50])
-    def test_what_only_the_future_brings_back_is_faint_to_the_past(self, length):
+    @pytest.mark.parametrize("length", [None, 50])
+    def test_what_only_the_future_brings_back_is_lost_to_the_past(self, length, monkeypatch):
         """A thousand steps say that it is the first world, fifteen hundred that it is the second."""
         packing = Packing.of(torch.tensor([2500]))
         logs = torch.zeros(2500, 2, dtype=torch.float64)
         logs[:1000, 1] = logs[1000:, 0] = -1.0
         chain = Chain(torch.tensor([0.5, 0.5], dtype=torch.float64), torch.eye(2, dtype=torch.float64))
-        cut = segments.Cut(packing, length)
-        forward = cut.forward(chain, logs.exp()[cut.rows])
-        assert cut.any(forward.faint).tolist() == [True]
+        monkeypatch.setattr(segments, "segment_length", lambda packing, states: length)
+        assert segments.filtered(chain, logs.exp(), packing).lost.tolist() == [True]
         assert smoothed(chain, logs.exp(), packing).lost.tolist() == [True]
         assert log_filtered(chain, logs, packing)[0].item() == pytest.approx(-1000 - math.log(2))
 

@@ -18,7 +18,7 @@ What a step can lose is bounded by the range of the numbers. A sequence whose nu
 that can be reached, by hundreds of nats) is reported as ``lost``, with zeros for its answers; ``log_space`` has the same
 recursions without that limit. The forward recursion alone cannot see all of that: where evidence against one state adds up to
 hundreds of nats, and the future turns out to be all for it, only the backward recursion finds nothing left to go on with. Such
-sequences are ``faint`` to the forward one.
+sequences are ``faint``.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ from torch import Tensor
 
 from .packing import Packing, empty
 
-__all__ = ["Chain", "Filtered", "Smoothed", "backward", "filtered", "pairs", "smoothed", "unsound"]
+__all__ = ["Chain", "Filtered", "Smoothed", "backward", "faint", "filtered", "pairs", "smoothed", "unsound"]
 
 RESCALE = 4
 """Steps between two normalisations: as few as the range of float64 allows with a large margin (each may cost 100 nats)."""
-SMALL = 2**18
-"""A product of matrices with fewer multiplications is small: NumPy's library does it on one thread, whatever it is set to."""
+SMALL = 2**20
+"""A product of matrices with fewer multiplications is small; more of them are worth PyTorch's threads."""
+ALONE = 2**18
+"""With fewer still, NumPy's library stays on one thread, whatever number it is set to."""
 LEAST = 1e-200
 """A sum below this has lost digits."""
 CLOSE = 1e-6
@@ -70,14 +72,12 @@ class Filtered:
         alpha: p(z_t | x_1 … x_t) up to a factor, ``(P, K)``.
         scale: The factors c_t, ``(P, 1)``.
         lost: Sequences that left the range of the numbers, ``(N,)``.
-        faint: Sequences in which a state's alpha fell below what can come back, ``(N,)``: their future may be lost.
     """
 
     log_prob: Tensor
     alpha: Tensor
     scale: Tensor
     lost: Tensor
-    faint: Tensor
 
 
 @final
@@ -115,11 +115,18 @@ class Arithmetic:
 
     @classmethod
     def of(cls, likelihood: Tensor, packing: Packing) -> Arithmetic:
-        """Those for the device of the data and the size of a step. Large ones keep to PyTorch's number of threads."""
+        """Those for the device of the data and the size of a step."""
         products = max(packing.sizes, default=0) * likelihood.shape[1] ** 2
-        if likelihood.device.type == "cpu" and products < SMALL:
-            return cls(Tensor.numpy, np.dot, np.multiply)
-        return cls(lambda tensor: tensor, torch.mm, torch.multiply)
+        if likelihood.device.type != "cpu" or products >= SMALL:
+            return cls(lambda tensor: tensor, torch.mm, torch.multiply)
+        return cls(Tensor.numpy, np.dot if products < ALONE else _dot_alone, np.multiply)
+
+
+def _dot_alone(a: Any, b: Any, out: Any) -> None:
+    """The product in parts that are done on one thread: PyTorch's setting holds here, too."""
+    rows = max(1, ALONE // b.size - 1)
+    for first in range(0, len(a), rows):
+        np.dot(a[first : first + rows], b, out=out[first : first + rows])
 
 
 @np.errstate(all="ignore")  # what leaves the range of the numbers is found afterwards, all at once
@@ -150,8 +157,12 @@ def filtered(chain: Chain, likelihood: Tensor, packing: Packing, into: Tensor | 
         before = start
     log_prob = packing.summed(scale.log()[:, 0])
     lost = packing.any((scale > LEAST).logical_not_()[:, 0])
-    faint = packing.any(alpha.amin(1) < LEAST)
-    return Filtered(log_prob.masked_fill(lost, -torch.inf), alpha, scale, lost, faint)
+    return Filtered(log_prob.masked_fill(lost, -torch.inf), alpha, scale, lost)
+
+
+def faint(alpha: Tensor, packing: Packing) -> Tensor:
+    """Sequences in which a state fell below what can come back, ``(N,)``: it may be what their future speaks for."""
+    return packing.any(alpha.amin(1) < LEAST)
 
 
 def smoothed(chain: Chain, likelihood: Tensor, packing: Packing) -> Smoothed:

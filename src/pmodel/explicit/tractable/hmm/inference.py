@@ -86,9 +86,8 @@ class Inference:
         b, peak = self._likelihood(evidence)
         found = filtered(self.chain, b, evidence.packing)
         log_prob = found.log_prob + evidence.packing.summed(peak)
-        doubtful = found.lost | found.faint
-        if bool(doubtful.any()):
-            log_prob[doubtful] = self.smoothed(evidence.of(doubtful)).log_prob[doubtful]
+        if bool(found.lost.any()):
+            log_prob[found.lost] = self.smoothed(evidence.of(found.lost)).log_prob[found.lost]
         return log_prob
 
     def smoothed(self, evidence: Evidence) -> Smoothed:

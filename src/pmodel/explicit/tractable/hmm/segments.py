@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from . import forward_backward
-from .forward_backward import RESCALE, Chain, Filtered, Smoothed, backward, pairs, unsound
+from .forward_backward import RESCALE, Chain, Filtered, Smoothed, backward, faint, pairs, unsound
 from .packing import Packing
 
 __all__ = ["filtered", "smoothed"]
@@ -32,14 +32,18 @@ ENTRY, PRODUCT = 1.5e-9, 7e-11
 
 
 def filtered(chain: Chain, likelihood: Tensor, packing: Packing) -> Filtered:
-    """As ``forward_backward.filtered``, but alpha and scale are in the order of the segments where there are any."""
+    """As ``forward_backward.filtered``, but alpha and scale are in the order of the segments where there are any.
+
+    Whoever asks for the past alone gets the ``faint`` reported as lost, too.
+    """
     length = segment_length(packing, likelihood.shape[1])
     if length is None:
-        return forward_backward.filtered(chain, likelihood, packing)
+        forward = forward_backward.filtered(chain, likelihood, packing)
+        return replace(forward, lost=forward.lost | faint(forward.alpha, packing))
     cut = Cut(packing, length)
     forward = cut.forward(chain, likelihood[cut.rows])
     log_prob = cut.of_sequences(forward.log_prob)
-    return replace(forward, log_prob=log_prob, lost=cut.any(forward.lost), faint=cut.any(forward.faint))
+    return replace(forward, log_prob=log_prob, lost=cut.any(forward.lost | faint(forward.alpha, cut.packing)))
 
 
 def smoothed(chain: Chain, likelihood: Tensor, packing: Packing) -> Smoothed:
