@@ -5,15 +5,13 @@ r"""The recursions of ``forward_backward`` in logarithms: slower, and without a 
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor
 
 from .forward_backward import Chain, Smoothed
 from .packing import Packing
 
-__all__ = ["blocks", "last_rows", "log_filtered", "log_smoothed"]
+__all__ = ["blocks", "log_filtered", "log_smoothed"]
 
 BLOCK = 2**20
 """Sums of pairs of states that are held at a time."""
@@ -33,7 +31,7 @@ def log_filtered(chain: Chain, log_likelihood: Tensor, packing: Packing) -> tupl
     for t, now in enumerate(steps):
         now += chain.initial.log() if t == 0 else _log_matmul(steps[t - 1][: len(now)], forth)
     log_prob = log_alpha.new_zeros(len(packing.order))
-    last = last_rows(packing)
+    last = packing.last
     log_prob[packing.sequence[last]] = log_alpha[last].logsumexp(1)
     return log_prob, log_alpha
 
@@ -56,14 +54,6 @@ def log_smoothed(chain: Chain, log_likelihood: Tensor, packing: Packing) -> Smoo
             transitions += (before[rows, :, None] + forth + into[rows, None, :]).exp_().sum(0)
     gamma = (log_alpha + log_beta - total[:, None]).exp()
     return Smoothed(log_prob, gamma, transitions, torch.zeros_like(log_prob, dtype=torch.bool))
-
-
-def last_rows(packing: Packing) -> Tensor:
-    """The rows of the last elements of the sequences that have any."""
-    sizes = itertools.pairwise([*packing.sizes, 0])
-    ends = [(start + after, start + size) for start, (size, after) in zip(packing.starts, sizes, strict=False)]
-    rows = [torch.arange(first, end, device=packing.order.device) for first, end in ends if end > first]
-    return torch.cat(rows) if rows else packing.order.new_zeros(0)
 
 
 def _log_matmul(x: Tensor, logs: Tensor) -> Tensor:

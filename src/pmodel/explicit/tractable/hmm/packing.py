@@ -49,6 +49,13 @@ class Packing:
         return [0, *accumulate(self.sizes)]
 
     @property
+    def last(self) -> Tensor:
+        """The rows of the last elements of the sequences that have any."""
+        ends = zip(self.starts, self.sizes, [*self.sizes[1:], 0], strict=False)
+        rows = [torch.arange(start + after, start + size) for start, size, after in ends if size > after]
+        return torch.cat(rows).to(self.order.device) if rows else self.order.new_zeros(0)
+
+    @property
     def spans(self) -> list[tuple[int, int, int]]:
         """Times in a row at which no sequence ends: the first row, the sequences, and the number of times."""
         spans: list[tuple[int, int, int]] = []

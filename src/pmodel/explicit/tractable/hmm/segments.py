@@ -156,9 +156,8 @@ class Cut:
 
     def _last_rows(self) -> Tensor:
         """The row of each segment's last element, ``(S,)``."""
-        rows = torch.zeros_like(self.sequence)
-        number = torch.arange(len(self.packing.time), device=rows.device)
-        return rows.scatter_reduce_(0, self.packing.sequence, number, "amax", include_self=False)
+        rows = self.packing.last
+        return rows[self.packing.sequence[rows].argsort()]  # every segment has an element
 
 
 def _normalise(matrices: Tensor, logs: Tensor) -> None:
