@@ -51,9 +51,9 @@ class Packing:
     @property
     def last(self) -> Tensor:
         """The rows of the last elements of the sequences that have any."""
-        ends = zip(self.starts, self.sizes, [*self.sizes[1:], 0], strict=False)
-        rows = [torch.arange(start + after, start + size) for start, size, after in ends if size > after]
-        return torch.cat(rows).to(self.order.device) if rows else self.order.new_zeros(0)
+        ends, device = zip(self.starts, self.sizes, [*self.sizes[1:], 0], strict=False), self.order.device
+        rows = [torch.arange(start + after, start + size, device=device) for start, size, after in ends if size > after]
+        return torch.cat(rows) if rows else self.order.new_zeros(0)
 
     @property
     def spans(self) -> list[tuple[int, int, int]]:
