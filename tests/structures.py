@@ -12,11 +12,12 @@ from torch.nn import functional as F
 
 from pmodel.capability import Density, Latent, Samples
 from pmodel.catalogue import Row
-from pmodel.distribution import Bernoulli, Normal
+from pmodel.distribution import Bernoulli, Normal, Point
 from pmodel.domain import Discrete, Real
+from pmodel.explicit.tractable.flow.nice import NICE
 from pmodel.explicit.tractable.mixture import Mixture
 from pmodel.learning import ClosedForm, GradientTrained, Loss, Phase, Recipe
-from pmodel.wrappers import WithPrior
+from pmodel.wrappers import Standardised, WithPrior
 
 TINY = Recipe(batch=16, rate=0.01, ema=0.9, steps=12, iterations=8, tolerance=0.0)
 
@@ -191,6 +192,7 @@ class Code(Latent, GradientTrained):
     """A linear autoencoder, and nothing that samples."""
 
     natives = (Real,)
+    latent = 2
 
     def __init__(self, domain, given=None):
         super().__init__(domain, given)
@@ -247,6 +249,40 @@ class Staged(Samples, GradientTrained, ClosedForm):
         return self.parts._sample(n, given, generator)
 
 
+class Mapped(Code):
+    """The linear autoencoder whose encoder is a map."""
+
+    deterministic = True
+
+    def _encode(self, x, given):
+        return Point(self.down(x.flatten(1).float()))
+
+
+class Handed(Samples, GradientTrained):
+    """Two stages by gradients: an autoencoder, then a flow of its standardised codes."""
+
+    natives = (Real,)
+
+    def __init__(self, domain, given=None):
+        super().__init__(domain, given)
+        self.parts = WithPrior(Mapped(domain), Standardised(NICE(Real((2,)), layers=2, width=8)))
+
+    def prepare(self, subset, given, generator):
+        self.parts.prepare(subset, given, generator)
+
+    def advance(self, progress):
+        self.parts.advance(progress)
+
+    def phases(self):
+        return self.parts.phases()
+
+    def recipe(self):
+        return TINY
+
+    def _sample(self, n, given, generator):
+        return self.parts._sample(n, given, generator)
+
+
 def _row(cls, domains):
     return Row(
         name=cls.__name__.lower(),
@@ -281,7 +317,11 @@ def staged():
     return _row(Staged, ("real",))
 
 
-OFFERED = (convolutional, adversarial, growing, carrying, staged)
+def handed():
+    return _row(Handed, ("real",))
+
+
+OFFERED = (convolutional, adversarial, growing, carrying, staged, handed)
 
 
 def offered(folder: Path) -> Path:

@@ -14,10 +14,11 @@ import pmodel.implicit
 from pmodel import catalogue
 from pmodel.catalogue import MODELS, WRAPPERS, Row, able, find, models, resolve
 from pmodel.cli.listing import options_json
-from pmodel.construction import make, options_of
+from pmodel.construction import make
 from pmodel.domain import Discrete, Real, Sequences, Table
 from pmodel.errors import NotSupported, UnknownName
 from pmodel.model import Model
+from pmodel.options import options_of
 from pmodel.testing import conformance
 from pmodel.train import fit
 

@@ -127,7 +127,10 @@ class TestWhatProgramsReadAndWhatPeopleRead:
         noise = next(option for option in found if option["name"] == "dequantisation")
         assert (noise["wrapper"], noise["default"]) == ("Dequantised", "uniform")
         assert "learned together with the model" in noise["doc"]
-        assert {option["wrapper"] for option in found} == {None, "Dequantised"}
+        assert {option["wrapper"] for option in found} == {
+            None,
+            "Dequantised",
+        }  # a flow's density rests on its own prior
         assert "uniform or variational" in call("models maf")[2]
         assert "dequantisation" not in call("models pixelcnn")[2]
 

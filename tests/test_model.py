@@ -8,10 +8,10 @@ import torch
 from pmodel import Column, Discrete, Real, Table, make
 from pmodel.capability import Samples, evaluating
 from pmodel.catalogue import able
-from pmodel.construction import options_of
 from pmodel.errors import BadInput, NotSupported, RangeError, ShapeError, UnknownName
 from pmodel.learning import Batch, Phase
 from pmodel.model import Model
+from pmodel.options import options_of
 from pmodel.randomness import derive, forked, generator
 from pmodel.testing.fitting import learn
 from pmodel.wrappers import Dequantised, Standardised

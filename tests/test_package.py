@@ -20,7 +20,7 @@ FLOORS = (
     {"distribution", "likelihood"},
     {"model", "capability", "learning"},
     {"explicit", "implicit", "representation", "language", "nn", "wrappers"},
-    {"catalogue", "construction"},
+    {"catalogue", "construction", "options"},
     {"storage", "data", "pictures", "settings"},
     {"train"},
     {"metrics", "tasks", "testing"},

@@ -39,6 +39,7 @@ STRUCTURES = {
     "growing": "points",
     "carrying": "points",
     "staged": "points",
+    "handed": "points",
     "mixture": "points",
 }
 OVERFITTING = {"ema": 0.0, "rate": 0.5, "schedule": "constant", "patience": 3}
@@ -137,7 +138,8 @@ def outcome(run):
 
 
 EVERYWHERE = [
-    pytest.param(name, marks=[pytest.mark.slow] if name in ("staged", "convolutional") else []) for name in STRUCTURES
+    pytest.param(name, marks=[pytest.mark.slow] if name in ("staged", "handed", "convolutional") else [])
+    for name in STRUCTURES
 ]
 """Those that take longest are slow tests; they are killed by ``kill -9`` in the fast ones."""
 

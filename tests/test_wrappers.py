@@ -1,4 +1,4 @@
-"""Wrappers against closed forms: the change of volume, the cell integral, the mixture over classes, and codes with a prior."""
+"""Wrappers against closed forms: the change of volume, the cell integral, and the mixture over classes."""
 
 import itertools
 import math
@@ -15,8 +15,8 @@ from pmodel.learning import Batch
 from pmodel.randomness import generator
 from pmodel.testing import conformance
 from pmodel.testing.fitting import learn
-from pmodel.wrappers import ByClass, Dequantised, Standardised, WithPrior
-from reference_models import Bell, Chain, Counted, Line, Pair
+from pmodel.wrappers import ByClass, Dequantised, Standardised
+from reference_models import Bell, Counted, Line
 
 LABEL = Discrete((), 3)
 
@@ -262,45 +262,6 @@ def test_by_class_says_what_it_needs():
         model.prepare(data(), None, generator(0))
     with pytest.raises(BadInput, match="at most 10000"):
         ByClass(Bell(Real((2,))), Discrete((), 20_000))
-
-
-def test_with_prior_bound_is_that_of_a_vae_with_this_prior():
-    autoencoder, prior = Line(Real((2,))), Bell(Real((1,)))
-    prior.mu.fill_(0.4)
-    prior.std.fill_(0.8)
-    model = WithPrior(autoencoder, prior)
-    x = torch.randn(5, 2, generator=generator(0))
-    cov = autoencoder.decoder.weight @ (0.64 * torch.eye(1)) @ autoencoder.decoder.weight.T + torch.eye(2)
-    mean = autoencoder.decoder(torch.tensor([[0.4]]))[0]
-    exact = scipy.stats.multivariate_normal(mean.detach(), cov.detach()).logpdf(x)
-    score = model.score(x, effort=20_000)
-    assert bool(((score.values - torch.as_tensor(exact)).abs() < 6 * score.mc_stderr + 1e-4).all())
-    assert bool((model.elbo(x, effort=2000).values < torch.as_tensor(exact) + 1e-2).all())
-
-
-def test_with_prior_learns_the_codes_after_the_autoencoder():
-    model = learn(WithPrior(Line(Real((2,))), Bell(Real((1,)))), Batch(data() / 5 - 6))
-    codes = model.autoencoder.encode(data() / 5 - 6).mean
-    assert float(model.prior.mu) == pytest.approx(float(codes.mean()), abs=0.2)
-    assert model.learns == ("phases", "statistics")
-
-
-def test_gradient_prior_takes_the_last_part_of_training():
-    model = WithPrior(Line(Real((2,))), Line(Real((1,))))
-    assert [(p.name, p.span) for p in model.phases()] == [("bound", (0.0, 0.7)), ("prior.bound", (0.7, 1.0))]
-
-
-@pytest.mark.parametrize(
-    ("autoencoder", "prior"),
-    [
-        (Bell(Real((2,))), Bell(Real((1,)))),
-        (Line(Real((2,))), Pair(Real((1,)))),
-        (Line(Real((2,))), Chain(Discrete((2,), 2), LABEL)),
-    ],
-)
-def test_with_prior_refuses_other_pairs(autoencoder, prior):
-    with pytest.raises(NotSupported):
-        WithPrior(autoencoder, prior)
 
 
 @pytest.mark.parametrize(

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-import inspect
-import typing
 from collections.abc import Mapping
 from typing import Any
 
 from . import catalogue
+from .capability import Latent
 from .domain import Discrete, Domain, Real, Sequences, Table, domain_from_json
 from .errors import BadInput, NotSupported, PmodelError, unknown
 from .model import Model
+from .options import PRIOR, choices_of, options_of, parted, prior_of
 from .randomness import forked
 from .wrappers import ByClass, Dequantised, Standardised, WithPrior
 
-__all__ = ["build", "make", "options_of", "takers_of", "types_of", "wrapped"]
+__all__ = ["build", "make", "wrapped"]
 
 
 def make(name: str, domain: Domain, given: Domain | None = None, *, seed: int = 0, **options: Any) -> Model:
     """A fresh model of the catalogue for data of a domain.
 
     A model of real data is standardised; on discrete data and mixed tables it is dequantised; one that cannot take a label
-    by itself becomes one model for each class.
+    by itself becomes one model for each class; and one with a code gets a prior of its codes, where it usually has one or one
+    is asked for: ``make("vae", domain, prior="maf", **{"prior.layers": 3})``.
 
     Args:
         name: A name of the catalogue.
         domain: What one datum is.
         given: What the condition is, or None.
         seed: For the initial weights.
-        **options: The model's own options, and those of the wrappers around it; ``pmodel models NAME`` lists both.
+        **options: The model's own options, those of the wrappers around it, and those of a prior; ``pmodel models NAME``
+            lists them.
 
     Raises:
-        UnknownName: if the model or an option does not exist.
+        UnknownName: if the model, a prior or an option does not exist.
         BadInput: if an option's value is not allowed, or there is nothing to dequantise.
         NotSupported: if the model cannot take data of this domain at all, or not where values are missing.
     """
     cls = catalogue.find(name).load()
-    known = takers_of(cls)
+    known = choices_of(cls, options)
     for option in options:
         if option not in known:
             raise unknown(f"option of {name}", option, known)
@@ -63,47 +65,37 @@ def wrapped(cls: type[Model], domain: Domain, given: Domain | None, options: Map
             raise NotSupported("The condition of a model is a class label.", got=given)
         return ByClass(wrapped(cls, domain, None, options), given)
     own = {name: value for name, value in options.items() if name in options_of(cls)}
-    around = {name: value for name, value in options.items() if name not in own}
+    around = {name: value for name, value in options.items() if name in options_of(Dequantised)}
     reason = cls.refuses(domain)
     if reason is None and cls.suits(domain, own):
         if around:
             raise BadInput(f"{cls.__name__} takes these data as they are: there is nothing to dequantise.", got=around)
-        model = cls(domain, given, **own)
+        model = _with_prior(cls(domain, given, **own), options)
         return Standardised(model) if isinstance(domain, Real) and cls.standardise else model
     real = Real(domain.shape)
     if isinstance(domain, Real | Sequences) or cls.refuses(real) is not None:
         raise NotSupported(f"{cls.__name__} cannot take these data: {reason}.", got=domain)
-    return Dequantised(wrapped(cls, real, given, own), domain, **around)
+    within = {name: value for name, value in options.items() if name not in around}
+    return Dequantised(wrapped(cls, real, given, within), domain, **around)
 
 
-def options_of(cls: type[Model]) -> dict[str, inspect.Parameter]:
-    """The options of a model class: the keyword-only parameters of its constructor."""
-    parameters = inspect.signature(cls.__init__).parameters
-    return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+def _with_prior(model: Model, options: Mapping[str, Any]) -> Model:
+    """The model with the prior of its codes that the options name, or that it usually has; or as it is.
 
-
-def takers_of(cls: type[Model]) -> dict[str, type[Model]]:
-    """Every option that ``make`` takes for a model, with the class whose signature it is in.
-
-    That is the model's, or the wrapper's that makes a model of real data one of other data.
+    Raises:
+        NotSupported: if the prior cannot take these codes.
     """
-    wrappers = (Dequantised,) if Real in cls.natives else ()
-    around = {name: wrapper for wrapper in wrappers for name in options_of(wrapper)}
-    return dict.fromkeys(options_of(cls), cls) | around
-
-
-def types_of(cls: type[Model]) -> dict[str, Any]:
-    """The declared type of every option that ``make`` takes for a model."""
-    takers = takers_of(cls)
-    declared = {taker: _hints(taker) for taker in set(takers.values())}
-    return {name: declared[taker].get(name, Any) for name, taker in takers.items()}
-
-
-def _hints(cls: type[Model]) -> dict[str, Any]:
+    name = prior_of(type(model), options)
+    if name is None or not isinstance(model, Latent):
+        return model
+    outer, within = parted(options)
+    usual = model.prior_options if outer.get(PRIOR, "auto") == "auto" else {}
     try:
-        return typing.get_type_hints(cls.__init__)
-    except NameError:  # a type that is imported for the type checker only: the model checks its options itself
-        return {}
+        prior = wrapped(catalogue.find(name).load(), model.codes, model.given, {**usual, **within})
+    except NotSupported as error:
+        what = f"The prior {name} cannot take the codes of {type(model).__name__}."
+        raise NotSupported(what, got=error, hint="pmodel models lists what each model takes") from error
+    return WithPrior(model, prior, **{k: v for k, v in outer.items() if k in options_of(WithPrior)})
 
 
 def build(spec: Mapping[str, Any]) -> Model:
@@ -140,7 +132,7 @@ def _build(spec: Mapping[str, Any], depth: int) -> Model:
             raise BadInput("The condition of a model is a class label.", got=given)
         return ByClass(part("inner"), given)
     if cls is WithPrior:
-        return WithPrior(part("autoencoder"), part("prior"))
+        return WithPrior(part("autoencoder"), part("prior"), handover=spec["handover"])
     options = dict(spec["options"])
     for option in options:
         if option not in options_of(cls):

@@ -39,6 +39,11 @@ class Distribution(ABC):
     def mean(self) -> Tensor:
         """The expectation, of shape ``(N, *shape)``."""
 
+    @property
+    def mode(self) -> Tensor:
+        """The most probable value, of the type of a draw; by default the mean."""
+        return self.mean
+
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-probability in nats, ``(N, *shape) -> (N,)``."""
@@ -94,6 +99,11 @@ class Bernoulli(Distribution):
         """The probability of a one."""
         return wide(self.logits).sigmoid()
 
+    @property
+    def mode(self) -> Tensor:
+        """The more probable bit."""
+        return (self.logits > 0).to(torch.int64)
+
     def log_prob(self, x: Tensor) -> Tensor:
         """Exact log-mass of bits."""
         logits = wide(self.logits)
@@ -120,6 +130,11 @@ class Categorical(Distribution):
         """The expected level."""
         levels = torch.arange(self.logits.shape[-1], device=self.logits.device, dtype=wide(self.logits).dtype)
         return wide(self.logits).softmax(-1) @ levels
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable level."""
+        return self.logits.argmax(-1)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Exact log-mass of levels."""
@@ -154,6 +169,11 @@ class DiscretisedLogistic(Distribution):
     def mean(self) -> Tensor:
         """The location as a level: the median of the logistic, clamped into the range."""
         return ((wide(self.mu) + 1) * (self.levels - 1) / 2).clamp(0, self.levels - 1)
+
+    @property
+    def mode(self) -> Tensor:
+        """The level nearest to the location."""
+        return self.mean.round().to(torch.int64)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Exact log-mass of levels.
@@ -190,7 +210,7 @@ class DiscretisedLogistic(Distribution):
 @final
 @dataclass(frozen=True, eq=False)
 class Point(Distribution):
-    """All mass at one point for each datum: what an invertible map answers, whose code and datum determine each other.
+    """All mass at one point for each datum: what an encoder answers that is a map, be it invertible or not.
 
     Args:
         x: The points, ``(N, *shape)``.
@@ -231,6 +251,11 @@ class Transformed(Distribution):
     def mean(self) -> Tensor:
         """The image of the base's mean: the mean itself where the map is affine."""
         return self.outward(self.base.mean)
+
+    @property
+    def mode(self) -> Tensor:
+        """The image of the base's mode."""
+        return self.outward(self.base.mode)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """The base's log-density of the preimage plus the map's log-volume."""

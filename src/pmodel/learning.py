@@ -58,7 +58,11 @@ class Phase:
         loss: From a batch and a generator to the loss, a mean over the batch. It may move no buffer of another phase. Buffers
             that it moves are averaged over the shards of a batch.
         repeat: How many times in each step; each draws a fresh batch.
-        span: The part of training, from 0 to 1, in which the phase is on.
+        span: The part of training, from 0 to 1, in which the phase is on. Its learning rate runs through the whole schedule
+            there; parameters that no phase moves any more take the values of their moving average.
+        rate: Its learning rate, as a multiple of the recipe's.
+        begin: What is done before its first step, where that is in the middle of training, with a random part of the data: it
+            sets what must be known from the data and could not be known when the model was prepared.
     """
 
     name: str
@@ -66,6 +70,17 @@ class Phase:
     loss: Callable[[Batch, Generator], Loss]
     repeat: int = 1
     span: tuple[float, float] = (0.0, 1.0)
+    rate: float = 1.0
+    begin: Callable[[Batch, Generator], None] | None = None
+
+    def progress(self, progress: float) -> float:
+        """How far the phase is, from 0 to 1, at a point of training."""
+        start, end = self.span
+        return min(max((progress - start) / (end - start), 0.0), 1.0)
+
+    def starts(self, before: float, progress: float) -> bool:
+        """Whether its first step is the one at this point of training, and not the one before."""
+        return self.on(progress) and not self.on(before)
 
     def on(self, progress: float) -> bool:
         """Whether the phase is on at this point of training."""

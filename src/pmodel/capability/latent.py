@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ..distribution import Distribution
+from ..domain import Domain, Real
+from ..errors import NotSupported
 from ..model import Model
 from .verbs import evaluating
 
@@ -18,6 +21,28 @@ class Latent(Model):
     """A model with a latent code z for each datum."""
 
     verbs: ClassVar[tuple[str, ...]] = ("encode", "decode")
+    usual_prior: ClassVar[str | None] = None
+    """The model that learns the codes where ``make`` is not told another (``wrappers.WithPrior``); None keeps p(z) as it is."""
+
+    deterministic: bool = False
+    """Whether q(z | x) is a point: no density of real codes, and the mass 1 of one discrete code."""
+
+    @property
+    def codes(self) -> Domain:
+        """The domain of z. The default is ``latent`` real numbers.
+
+        Raises:
+            NotSupported: if the model does not say what its codes are.
+        """
+        latent = getattr(self, "latent", None)
+        if not isinstance(latent, int):
+            raise NotSupported(f"{type(self).__name__} does not say what its codes are.", hint="define codes")
+        return Real((latent,))
+
+    @property
+    def prior_options(self) -> Mapping[str, Any]:
+        """The options of the usual prior that go with a model of this size. The default leaves it as it is."""
+        return {}
 
     @abstractmethod
     def _encode(self, x: Tensor, given: Tensor | None) -> Distribution: ...
@@ -26,7 +51,7 @@ class Latent(Model):
     def _decode(self, z: Tensor, given: Tensor | None) -> Distribution: ...
 
     def encode(self, x: object, *, given: object = None) -> Distribution:
-        """The distribution q(z | x) of each datum's code; its ``mean`` is the code to look at.
+        """The distribution q(z | x) of each datum's code; its ``mode`` is the code to look at.
 
         Raises:
             NotSupported: if the model has no latent.
@@ -40,12 +65,14 @@ class Latent(Model):
             return self._encode(data, labels)
 
     def decode(self, z: Tensor, *, given: object = None) -> Distribution:
-        """The distribution p(x | z) for each code ``z`` of shape ``(N, latent)``.
+        """The distribution p(x | z) for each code ``z`` of the domain ``codes``.
 
         Raises:
             NotSupported: if the model has no latent.
+            BadInput: if ``z`` are no codes.
         """
         self._require("decode")
+        z = self.codes.check(z, "z")
         labels = self._checked_given(given, len(z))
         self._require_given(labels, "decode")
         with evaluating(self):

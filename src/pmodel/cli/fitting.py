@@ -218,9 +218,9 @@ def data_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
 
 def fitted_options(row: Row, options: Mapping[str, Any]) -> dict[str, Any]:
     """A model's options, checked against its signature; without any, the model is not imported."""
-    from ..construction import types_of
+    from ..options import types_of
 
-    return typed(row.name, options, types_of(row.load())) if options else {}
+    return typed(row.name, options, types_of(row.load(), options)) if options else {}
 
 
 def load(source: str, **options: Any) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from ..data import Named
     from ..domain import Domain
     from ..model import Model
+    from ..options import Option
 
 __all__ = ["data", "models", "options_json"]
+
+PRIOR = "prior"
+"""The option that names a model of the codes."""
 
 
 def models(
@@ -43,11 +48,11 @@ def models(
 
 
 def _describe(row: Row, *, as_json: bool) -> None:
-    from ..construction import types_of
     from ..settings import type_words
 
     cls = row.load()
     options = options_json(cls)
+    choices = described(cls)
     if as_json:
         emit({**row.to_json(), "options": options, "sizes": {name: dict(size) for name, size in cls.sizes.items()}})
         return
@@ -56,11 +61,12 @@ def _describe(row: Row, *, as_json: bool) -> None:
     if not options:
         say("It has no options.")
         return
-    types = types_of(cls)
     show_table(
         ("option", "default", "type", "what it is"),
-        ((o["name"], _shown(o["default"]), type_words(types[o["name"]]), o["doc"]) for o in options),
+        ((o["name"], _shown(o["default"]), type_words(choices[o["name"]].type), o["doc"]) for o in options),
     )
+    if PRIOR in choices:
+        say("", *_about_prior(cls))
     for size, values in cls.sizes.items():
         say("", f"--size {size}: " + ", ".join(f"{k}={_shown(v)}" for k, v in values.items()))
     say("", f"Set one: pmodel fit {row.name} --data digits --set {options[0]['name']}={_shown(options[0]['default'])}")
@@ -68,18 +74,32 @@ def _describe(row: Row, *, as_json: bool) -> None:
 
 def options_json(cls: type[Model]) -> list[dict[str, Any]]:
     """The options of a model class and of the wrappers around it: name, type, default, what its docstring says, and whose."""
-    from ..construction import options_of, takers_of
-
     return [
         {
             "name": name,
-            "type": str(options_of(taker)[name].annotation),
-            "default": _jsonable(options_of(taker)[name].default),
-            "doc": _argument_docs(taker).get(name, ""),
-            "wrapper": None if taker is cls else taker.__name__,
+            "type": option.spelling,
+            "default": _jsonable(option.default),
+            "doc": option.doc or _argument_docs(option.taker).get(option.name, ""),
+            "wrapper": None if option.taker is cls else option.taker.__name__,
         }
-        for name, taker in takers_of(cls).items()
+        for name, option in described(cls).items()
     ]
+
+
+def described(cls: type[Model]) -> dict[str, Option]:
+    """The options of a model as it is made when nothing is set, without those of its prior, which is a model itself."""
+    from ..options import choices_of
+
+    return {name: option for name, option in choices_of(cls, {}).items() if not name.startswith(f"{PRIOR}.")}
+
+
+def _about_prior(cls: type[Model]) -> Iterator[str]:
+    """Which prior the model has, and how another is chosen."""
+    from ..options import prior_of
+
+    usual = prior_of(cls, {})
+    yield "prior=auto keeps the p(z) of the model." if usual is None else f"prior=auto is {usual}."
+    yield f"A prior's own options come after a dot, as in --set {PRIOR}.layers=3: see pmodel models {usual or 'PRIOR'}."
 
 
 def _argument_docs(cls: type[Model]) -> dict[str, str]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from .. import catalogue
-from ..construction import takers_of
 from ..errors import BadInput, unknown
+from ..options import choices_of
 from ..settings import parse_settings, spelt
 from ..train import fit
 
@@ -54,7 +54,7 @@ class Entry:
             options |= {"conditional": True} if parsed.conditional else {}
         else:
             name, options = model[0], dict(model[1])
-        known = [*takers_of(catalogue.find(name).load()), "conditional", "size", "train.batch"]
+        known = [*choices_of(catalogue.find(name).load(), options), "conditional", "size", "train.batch"]
         for word in TAKEN:
             if word in options:
                 raise BadInput(

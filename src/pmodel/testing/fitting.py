@@ -61,6 +61,9 @@ def descend(model: Any, data: Batch, *, steps: int, seed: int) -> Iterator[Phase
     for step in range(steps):
         model.advance(step / steps)
         for phase in phases:
+            if step and phase.begin is not None and phase.starts((step - 1) / steps, step / steps):
+                with torch.no_grad():
+                    phase.begin(data, generator(seed, "begin", phase.name))
             for repeat in range(phase.repeat):
                 if not phase.span[0] <= step / steps < phase.span[1]:
                     continue

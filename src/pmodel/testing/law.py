@@ -66,7 +66,7 @@ def calls(model: Any, domain: Domain, data: Batch, seed: int = 0) -> dict[str, C
     mask = halves(domain)
 
     def code() -> Tensor:
-        z: Tensor = model.encode(x, given=given).mean if model.can("encode") else torch.zeros(n, 1)
+        z: Tensor = model.encode(x, given=given).mode if model.can("encode") else torch.zeros(n, 1)
         return z
 
     return {

@@ -15,7 +15,7 @@ from ..domain import Discrete, Domain, Sequences, Table
 from ..learning import Batch
 from ..model import RECORDED, Model
 from ..randomness import forked, generator
-from ..wrappers import ByClass, Dequantised, Wrapper
+from ..wrappers import ByClass, Dequantised, WithPrior, Wrapper
 from .cases import Case, toy
 from .fitting import learn
 from .measure import Masses, Nodes, grid, has_states, is_small, whole_grid
@@ -216,10 +216,21 @@ class Subject:
 def _around(model: Any) -> list[Any]:
     """The wrappers around a model from the outside, and the model itself."""
     found = [model]
-    while isinstance(found[-1], Wrapper | ByClass):
-        inner = found[-1]
-        found.append(inner.models[0] if isinstance(inner, ByClass) else inner.model)
+    while (inner := _inside(found[-1])) is not None:
+        found.append(inner)
     return found
+
+
+def _inside(model: Any) -> Any:
+    """The model in a wrapper, or None."""
+    match model:
+        case ByClass():
+            return model.models[0]
+        case WithPrior():
+            return model.autoencoder
+        case Wrapper():
+            return model.model
+    return None
 
 
 def core_of(model: Any) -> Any:

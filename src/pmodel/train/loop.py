@@ -178,6 +178,8 @@ class Training:
             while self.position.step < until and not self.position.over and not self.halted:
                 try:
                     at = self.position  # a rescue goes back to another
+                    if at.step:
+                        stepper.turn(at.step, (at.step - 1) / plan.steps, at.step / plan.steps, warm=plan.warm)
                     losses = stepper.step(at.step, at.step / plan.steps)
                     yield from self._after(stepper, losses, until)
                 except Diverged as error:
@@ -207,7 +209,7 @@ class Training:
             return
         self.losses.clear()
         if ended and stepper.average is not None:
-            stepper.average.settle(at.step - 1)
+            stepper.average.settle(at.step - 1, (at.step - 1) / plan.steps)
         if ended or looked_at:
             self._require_finite(at.step)
         for diagnosis in self.doctor.listen(stepped):

@@ -14,14 +14,12 @@ from ..errors import BadInput
 from ..model import Model
 from ..randomness import generator
 from .batches import Batches
+from .stepper import SUBSET
 
 if TYPE_CHECKING:
     from .planning import Plan
 
 __all__ = ["SUBSET", "batches_of", "prepare", "require_fit", "threads_set"]
-
-SUBSET = 20_000
-"""Data that a model is prepared and initialised on."""
 
 
 def require_fit(model: Model, data: Dataset) -> None:

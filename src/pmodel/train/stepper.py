@@ -21,7 +21,10 @@ from .muon import Muon, matrices
 from .precision import Arithmetic, Gradients
 from .processes import ALONE, Processes
 
-__all__ = ["Stepper", "learning_rate"]
+__all__ = ["SUBSET", "Stepper", "learning_rate"]
+
+SUBSET = 20_000
+"""Data that a model, or a phase in the middle of training, is prepared and initialised on."""
 
 
 @final
@@ -59,7 +62,7 @@ class Stepper:
         self.phases: tuple[Phase, ...] = self.model.phases()
         self.draws = sum(phase.repeat for phase in self.phases)
         self.optimisers = {phase.name: self._optimiser(phase) for phase in self.phases}
-        self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
+        self.average = MovingAverage(model, recipe.ema, _spans(self.phases)) if recipe.ema else None
 
     def _optimiser(self, phase: Phase) -> torch.optim.Optimizer:
         rate, betas, decay = self.recipe.rate, self.recipe.betas, self.recipe.decay
@@ -90,13 +93,35 @@ class Stepper:
                 losses.update(self._descend(phase, draw + repeat, number, repeat, progress))
             draw += phase.repeat
         if self.average is not None:
-            self.average.update(number)
+            self.average.update(number, progress)
         return losses
+
+    def turn(self, number: int, before: float, progress: float, *, warm: bool) -> None:
+        """What changes where phases end and begin, before the step at this point of training.
+
+        What ends has its moving average put in place, so that what begins learns from the model that is kept.
+
+        Args:
+            number: Of the step.
+            before: The progress of the step before.
+            progress: Of this one.
+            warm: Whether the model came with the weights of another run, and so with all that ``begin`` would set.
+        """
+        starting = [phase for phase in self.phases if phase.starts(before, progress)]
+        if self.average is not None:
+            self.average.end(number, before, progress)
+        for phase in starting:
+            if phase.begin is not None and not warm:
+                noise = generator(self.seed, "begin", phase.name, device=self.batches.device)
+                with torch.no_grad(), forked(self.seed, "begin layers", phase.name):
+                    phase.begin(self.batches.subset(SUBSET, self.seed), noise)
+        if self.average is not None:
+            self.average.start(before, progress)
 
     def _descend(self, phase: Phase, draw: int, number: int, repeat: int, progress: float) -> dict[str, Tensor]:
         optimiser, parts = self.optimisers[phase.name], list[Mapping[str, Tensor]]()
         for group in optimiser.param_groups:
-            group["lr"] = self.caution * learning_rate(self.recipe, progress)
+            group["lr"] = self.caution * phase.rate * learning_rate(self.recipe, phase.progress(progress))
         optimiser.zero_grad(set_to_none=True)
         for shard in self._equal_start():
             batch = self.batches.shard(draw, shard)
@@ -218,6 +243,16 @@ class Stepper:
 def _restored(value: Tensor, parameter: Tensor, name: str) -> Tensor:
     """A count as it is; a moment in the layout of its parameter."""
     return value.to(parameter.device, copy=True) if name == "step" else torch.zeros_like(parameter).copy_(value)
+
+
+def _spans(phases: Sequence[Phase]) -> dict[nn.Parameter, tuple[float, float]]:
+    """From when to when each parameter learns."""
+    found: dict[nn.Parameter, tuple[float, float]] = {}
+    for phase in phases:
+        for parameter in phase.parameters:
+            start, end = found.get(parameter, phase.span)
+            found[parameter] = min(start, phase.span[0]), max(end, phase.span[1])
+    return found
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeVar, final
 
 import torch
 from torch import Generator, Tensor
@@ -21,6 +21,9 @@ from ..likelihood import Kind
 from ..model import Model
 
 __all__ = ["Dequantised", "Standardised", "Wrapper"]
+
+Result = TypeVar("Result")
+"""Of a function of a batch."""
 
 
 class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, ClosedForm):
@@ -37,6 +40,7 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
         self.iterative = getattr(model, "iterative", False)
         self.chunk = model.chunk
         self.weighted = getattr(model, "weighted", True)
+        self.deterministic = getattr(model, "deterministic", False)
         self.adjustable = getattr(model, "adjustable", ())
 
     @abstractmethod
@@ -75,6 +79,11 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
         """The inner model's."""
         return self.model.kind  # type: ignore[no-any-return]
 
+    @property
+    def codes(self) -> Domain:
+        """The inner model's."""
+        return self.model.codes  # type: ignore[no-any-return]
+
     def adjusted(self, **settings: Any) -> AbstractContextManager[None]:
         """Other values of the inner model's settings."""
         return self.model.adjusted(**settings)  # type: ignore[no-any-return]
@@ -95,13 +104,13 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
 
     def phases(self) -> tuple[Phase, ...]:
         """The inner phases, on the inner scale."""
-        return tuple(replace(phase, loss=self._inner_loss(phase)) for phase in self.model.phases())
+        return tuple(self._inner_phase(phase) for phase in self.model.phases())
 
-    def _inner_loss(self, phase: Phase) -> Any:
-        def loss(batch: Batch, generator: Generator) -> Loss:
-            return phase.loss(self._inner_batch(batch, generator), generator)
+    def _inner_phase(self, phase: Phase) -> Phase:
+        def within(call: Callable[[Batch, Generator], Result]) -> Callable[[Batch, Generator], Result]:
+            return lambda batch, generator: call(self._inner_batch(batch, generator), generator)
 
-        return loss
+        return replace(phase, loss=within(phase.loss), begin=None if phase.begin is None else within(phase.begin))
 
     def _inner_batch(self, batch: Batch, generator: Generator) -> Batch:
         return replace(batch, x=self._inward(batch.x, generator)[0])

@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 
 from ..capability import Bound, Latent, Samples
 from ..distribution import Distribution
-from ..errors import NotSupported
+from ..domain import Discrete, Domain
+from ..errors import BadInput, NotSupported, RangeError
 from ..learning import Batch, ClosedForm, GradientTrained, Loss, Phase, Recipe
 from ..model import Model
 
@@ -23,40 +24,72 @@ __all__ = ["WithPrior"]
 class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
     r"""An autoencoder whose codes have a learned density: how representation becomes generation (Ghosh et al. 2020).
 
-    Sampling is z ~ prior, x ~ p(x | z). Where the encoder is a distribution, the bound is that of a VAE with this prior,
-    :math:`\log p(x \mid z) + \log p(z) - \log q(z \mid x)`. The prior learns after the autoencoder: in the last part of
-    training if it learns by gradients, else from statistics of the finished codes.
+    Sampling is z ~ prior, x ~ p(x | z). The bound is that of a VAE with this prior,
+
+    .. math:: \log p(x) \ge E_{q(z \mid x)}[\log p(x \mid z) + \log p(z) - \log q(z \mid x)].
+
+    An encoder that is a map has :math:`q(z(x) \mid x) = 1` where codes are discrete, and the bound is
+    :math:`\log p(x \mid z(x)) + \log p(z(x))`: one term of the sum p(x), so that more draws do not raise it. Where codes are
+    real, a map has no density q, and there is no likelihood.
+
+    The prior learns after the autoencoder, from the codes of the one that is kept: in the last part of training if it learns
+    by gradients, else from statistics of the finished codes.
 
     Args:
-        autoencoder: A model with a latent and no condition.
-        prior: A density of the codes, whose domain is ``Real((latent,))``.
+        autoencoder: A model with a latent. If it takes a label, the prior takes the same.
+        prior: A model of the codes that is sampled and scored. If it takes a label, so does the whole, and the autoencoder need
+            not.
+        handover: The part of training that the autoencoder gets, where the prior learns by gradients too.
+
+    Raises:
+        NotSupported: if the two cannot be joined.
+        BadInput: if the prior is of other data than the codes.
+        RangeError: if nothing is left to one of them.
     """
 
-    HANDOVER = 0.7
-    """The part of training that the autoencoder gets where the prior learns by gradients too."""
-
-    def __init__(self, autoencoder: Model, prior: Model) -> None:
-        super().__init__(autoencoder.domain)
-        if not autoencoder.can("encode") or not prior.can("score") or not prior.can("sample"):
+    def __init__(self, autoencoder: Model, prior: Model, *, handover: float = 0.7) -> None:
+        super().__init__(autoencoder.domain, prior.given)
+        if not isinstance(autoencoder, Latent) or not autoencoder.can("encode"):
+            raise NotSupported("A prior is for the codes of a model that encodes.", got=type(autoencoder).__name__)
+        if not (prior.can("score") and prior.can("sample")):
+            raise NotSupported("A prior is a model that can be sampled and scored.", got=type(prior).__name__)
+        if prior.domain != autoencoder.codes:
+            raise BadInput(f"The prior must be of the codes, {autoencoder.codes}.", got=prior.domain)
+        if autoencoder.given not in (None, prior.given):
             raise NotSupported(
-                "WithPrior joins a model that encodes and a density that samples.", got=(autoencoder, prior)
+                "The prior must take the label that the autoencoder takes.", got=(autoencoder.given, prior.given)
             )
-        if autoencoder.given is not None or prior.given is not None:
-            raise NotSupported("WithPrior joins unconditional models.", got=(autoencoder.given, prior.given))
+        if not 0 < handover < 1:
+            raise RangeError("handover is between 0 and 1.", got=handover)
         self.autoencoder: Any = autoencoder
         self.prior: Any = prior
+        self.handover = handover if "phases" in prior.learns else 1.0
         self.iterative = getattr(prior, "iterative", False)
-        self.chunk = min(autoencoder.chunk, prior.chunk)
-        self.weighted = getattr(prior, "weighted", True)  # the encoder's draws always are weights
+        self.chunk = min(autoencoder.chunk, prior.chunk * max(1, self.domain.entries // prior.domain.entries))
+        self.deterministic = autoencoder.deterministic
+        self.weighted = not self.deterministic and getattr(prior, "weighted", True)
         self.adjustable = getattr(prior, "adjustable", ())
 
     def can(self, verb: str) -> bool:
-        """It scores only where the encoder has a density, as a VAE's has and an autoencoder's has not."""
-        return bool(self.autoencoder.can("score")) if verb in ("score", "elbo") else super().can(verb)
+        """It scores where q(z | x) has a density: not where it is a point among real codes."""
+        if verb in ("score", "elbo"):
+            return isinstance(self.codes, Discrete) or not self.deterministic
+        return super().can(verb)
 
     def spec(self) -> dict[str, Any]:
         """The specifications of both parts."""
-        return {"model": "WithPrior", "autoencoder": self.autoencoder.spec(), "prior": self.prior.spec()}
+        parts = {"autoencoder": self.autoencoder.spec(), "prior": self.prior.spec()}
+        return {"model": "WithPrior", **parts, "handover": self.options["handover"]}
+
+    @property
+    def size(self) -> int:
+        """Of both parts."""
+        return int(self.autoencoder.size + self.prior.size)
+
+    @property
+    def codes(self) -> Domain:
+        """The autoencoder's."""
+        return self.autoencoder.codes  # type: ignore[no-any-return]
 
     @property
     def learns(self) -> tuple[str, ...]:
@@ -71,15 +104,22 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
         """The autoencoder's."""
         return self.autoencoder.recipe()  # type: ignore[no-any-return]
 
+    def record_frequencies(self, given: Tensor) -> None:
+        """Record them here and within."""
+        super().record_frequencies(given)
+        self.prior.record_frequencies(given)
+        if self.autoencoder.given is not None:
+            self.autoencoder.record_frequencies(given)
+
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Prepare the autoencoder; the codes are not there yet."""
-        self.autoencoder.prepare(subset, given, generator)
+        self.autoencoder.prepare(subset, self._told(given), generator)
 
     def advance(self, progress: float) -> None:
-        """Move both parts' temperatures."""
-        self.autoencoder.advance(progress)
+        """Move both parts' temperatures, each over its own part of training."""
+        self.autoencoder.advance(min(1.0, progress / self.handover))
         if "phases" in self.prior.learns:
-            self.prior.advance(progress)
+            self.prior.advance(max(0.0, (progress - self.handover) / (1 - self.handover)))
 
     def training_state(self) -> Mapping[str, Tensor]:
         """What both parts carry."""
@@ -96,25 +136,46 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
         first: tuple[Phase, ...] = self.autoencoder.phases()
         if "phases" not in self.prior.learns:
             return first
-        early = tuple(replace(p, span=(p.span[0] * self.HANDOVER, p.span[1] * self.HANDOVER)) for p in first)
-        return early + tuple(self._on_codes(phase) for phase in self.prior.phases())
+        early = tuple(replace(p, span=(p.span[0] * self.handover, p.span[1] * self.handover)) for p in first)
+        later: tuple[Phase, ...] = self.prior.phases()
+        return early + tuple(self._on_codes(phase, first=number == 0) for number, phase in enumerate(later))
 
-    def _on_codes(self, phase: Phase) -> Phase:
+    def _on_codes(self, phase: Phase, *, first: bool) -> Phase:
         def loss(batch: Batch, generator: Generator) -> Loss:
             return phase.loss(self._codes(batch, generator), generator)
 
-        width = 1 - self.HANDOVER
-        span = (self.HANDOVER + phase.span[0] * width, self.HANDOVER + phase.span[1] * width)
-        return replace(phase, name=f"prior.{phase.name}", loss=loss, span=span)
+        def begin(batch: Batch, generator: Generator) -> None:
+            codes = self._codes(batch, generator)
+            if first:
+                self.prior.prepare(codes.x, codes.given, generator)
+            if phase.begin is not None:
+                phase.begin(codes, generator)
 
+        width = 1 - self.handover
+        span = (self.handover + phase.span[0] * width, self.handover + phase.span[1] * width)
+        rate = phase.rate * self.prior.recipe().rate / self.recipe().rate
+        return replace(phase, name=f"prior.{phase.name}", loss=loss, span=span, rate=rate, begin=begin)
+
+    @torch.no_grad()
     def _codes(self, batch: Batch, generator: Generator) -> Batch:
-        with torch.no_grad():
-            return Batch(self.autoencoder._encode(batch.x, None).sample(generator))
+        """Codes of data, as many at a time as memory comfortably allows."""
+        given = batch.given
+        codes = [
+            self.autoencoder._encode(
+                batch.x[start:stop], self._told(None if given is None else given[start:stop])
+            ).sample(generator)
+            for start, stop in self._spans(len(batch.x))
+        ]
+        return Batch(torch.cat(codes), given)
+
+    def _told(self, given: Tensor | None) -> Tensor | None:
+        """The labels as the autoencoder takes them."""
+        return None if self.autoencoder.given is None else given
 
     def initialise(self, subset: Batch, generator: Generator) -> None:
         """Start the prior on the codes."""
         codes = self._codes(subset, generator)
-        self.prior.prepare(codes.x, None, generator)
+        self.prior.prepare(codes.x, codes.given, generator)
         self.prior.initialise(codes, generator)
 
     def statistics(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
@@ -126,17 +187,32 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
         self.prior.maximise(statistics)
 
     def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
-        z = self.prior._sample(n, None, generator).float()
-        return self.autoencoder._decode(z, None).sample(generator)  # type: ignore[no-any-return]
+        z = self.prior._sample(n, given, generator)
+        z = z.float() if z.is_floating_point() else z
+        return self.autoencoder._decode(z, self._told(given)).sample(generator)  # type: ignore[no-any-return]
 
     def _log_weight(self, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
-        q = self.autoencoder._encode(x, None)
+        return self._log_weight_under(self._encode(x, given), x, given, generator)
+
+    def _log_weights(
+        self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
+    ) -> Tensor:
+        """Encode once for all draws; where nothing is drawn, all of them are the same."""
+        if self.given is not None and given is None:
+            return super()._log_weights(x, given, observed, generator, effort)
+        q = self._encode(x, given)
+        if self.deterministic and self.prior.kind == "exact":
+            return self._log_weight_under(q, x, given, generator).double().expand(effort, -1)
+        return torch.stack([self._log_weight_under(q, x, given, generator).double() for _ in range(effort)])
+
+    def _log_weight_under(self, q: Distribution, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
+        """Log p(x | z) + log p(z) - log q(z | x) at one draw of z from q, ``(N,)``."""
         z = q.sample(generator)
-        joint = self.autoencoder._decode(z, None).log_prob(x) + self.prior._draw(z, None, None, generator)
-        return joint - q.log_prob(z)  # type: ignore[no-any-return]
+        log_prior: Tensor = self.prior._draw(z, given, None, generator)
+        return self._decode(z, given).log_prob(x) + log_prior - q.log_prob(z)
 
     def _encode(self, x: Tensor, given: Tensor | None) -> Distribution:
-        return self.autoencoder._encode(x, None)  # type: ignore[no-any-return]
+        return self.autoencoder._encode(x, self._told(given))  # type: ignore[no-any-return]
 
     def _decode(self, z: Tensor, given: Tensor | None) -> Distribution:
-        return self.autoencoder._decode(z, None)  # type: ignore[no-any-return]
+        return self.autoencoder._decode(z, self._told(given))  # type: ignore[no-any-return]

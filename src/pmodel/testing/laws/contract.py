@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ...catalogue import able, resolve
-from ...construction import options_of
 from ...domain import domain_from_json
 from ...errors import NotSupported, UnknownName
 from ...model import Model
+from ...options import options_of
 from ...storage import load, save
 from ..check import ConformanceError, require
 from ..fitting import learn

@@ -33,11 +33,17 @@ class Flow(Samples, Density, Latent, MaximumLikelihood):
     natives: ClassVar[tuple[type[Domain], ...]] = (Real,)
     conditional: ClassVar[bool] = True
     chunk = 2**19
+    deterministic = True
     flow: Transform
 
     def __init__(self, domain: Domain, given: Domain | None = None) -> None:
         super().__init__(domain, given)
         self.shape: tuple[int, ...] = (domain.entries,)
+
+    @property
+    def codes(self) -> Domain:
+        """As many real numbers as the data have entries."""
+        return Real((self.domain.entries,))
 
     @abstractmethod
     def recipe(self) -> Recipe:
