@@ -646,6 +646,7 @@ LONG = {
     "convolutional": ["--steps", "400"],
     "adversarial": ["--steps", "400"],
     "growing": ["--steps", "1200"],
+    "handed": ["--steps", "1200"],
     "carrying": ["--steps", "1200"],
     "staged": ["--steps", "600", "--set", "train.iterations=40"],
     "mixture": ["--steps", "60", "--set", "components=8", "--set", "train.tolerance=0"],
