@@ -62,8 +62,8 @@ def at_the_optimum(x, latent=2):
     encoder, decoder = model.encoder[-1], model.decoder[-1]
     decoder.weight.copy_(loadings)
     decoder.bias.zero_()
-    model.offset.copy_(mean.unsqueeze(-1))
-    model.log_std.fill_(0.5 * noise.log())
+    model.observation.offset.copy_(mean.unsqueeze(-1))
+    model.observation.log_std.fill_(0.5 * noise.log())
     encoder.weight.copy_(torch.cat([project, torch.zeros_like(project)]))
     encoder.bias.copy_(torch.cat([-project @ mean, 0.5 * (noise * inverse.diagonal()).log()]))
     return model, exact
@@ -81,9 +81,13 @@ def test_linear_vae_bounds_are_ordered_away_from_the_optimum(fresh, correlated):
     with torch.no_grad():
         model.encoder[-1].bias += 0.4
         model.decoder[-1].weight *= 0.9
-        loadings, std = model.decoder[-1].weight, model.log_std.exp()
+        loadings, std = model.decoder[-1].weight, model.observation.log_std.exp()
         covariance = loadings @ loadings.T + std.square() * torch.eye(5).double()
-        exact = torch.distributions.MultivariateNormal(model.offset.squeeze(-1), covariance).log_prob(correlated).mean()
+        exact = (
+            torch.distributions.MultivariateNormal(model.observation.offset.squeeze(-1), covariance)
+            .log_prob(correlated)
+            .mean()
+        )
     elbo = model.elbo(correlated, effort=64).values.mean()
     few = model.score(correlated, effort=8).values.mean()
     many = model.score(correlated, effort=512).values.mean()
@@ -269,7 +273,7 @@ def test_the_notes_architecture():
     strides = [m.stride[0] for m in model.inward if isinstance(m, torch.nn.Conv2d)]
     assert widths == [32, 64, 64, 64]
     assert strides == [1, 2, 2, 1]
-    assert model.features == 3136
+    assert math.prod(model.seen) == 3136
     assert model.encoder[-1].out_features == 2 * 32
 
 

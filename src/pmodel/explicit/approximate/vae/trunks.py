@@ -1,12 +1,11 @@
 """The networks of the autoencoders: convolutions on the side of the picture, perceptrons on the side of the code.
 
-A trunk maps a datum to flat features and back; sides that do not halve evenly are rounded up on the way in and cut on the
-way out, so that pictures of any size keep it. Outputs have ``heads`` numbers for each entry, on the last axis.
+A trunk maps a datum to features, and features back to the datum; sides that do not halve evenly are rounded up on the way in
+and cut on the way out, so that pictures of any size keep it. Outputs have ``heads`` numbers for each entry, on the last axis.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple, cast
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 
 from ....domain import Domain
 
-__all__ = ["Architecture", "Trunk", "perceptron", "trunk"]
+__all__ = ["Architecture", "Trunk", "deep", "perceptron", "trunk"]
 
 Architecture = Literal["dense", "conv", "residual"]
 
@@ -28,15 +27,15 @@ class Trunk(NamedTuple):
     """The picture's side of encoder and decoder.
 
     Args:
-        inward: From a batch ``(N, *shape)`` to features that flatten to ``(N, entries)``.
-        features: Flat features of the encoder.
-        expected: Flat features that ``outward`` takes.
-        outward: From ``(N, expected)`` to ``(N, *shape, heads)``.
+        inward: From a batch ``(N, *shape)`` to features that can be reshaped to ``(N, *seen)``.
+        seen: The shape of the encoder's features.
+        state: The shape of the features that ``outward`` takes.
+        outward: From ``(N, *state)`` to ``(N, *shape, heads)``.
     """
 
     inward: nn.Module
-    features: int
-    expected: int
+    seen: tuple[int, ...]
+    state: tuple[int, ...]
     outward: nn.Module
 
 
@@ -50,14 +49,18 @@ def perceptron(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequentia
 def trunk(architecture: Architecture, domain: Domain, channels: int, heads: int) -> Trunk:
     """The trunk of an architecture for data of a domain; ``conv`` and ``residual`` need pictures."""
     if architecture == "dense":
-        return Trunk(nn.Identity(), domain.entries, domain.entries * heads, _Heads(domain.shape, heads))
+        return Trunk(nn.Identity(), (domain.entries,), (domain.entries * heads,), _Heads(domain.shape, heads))
     build = _conv if architecture == "conv" else _residual
     colours, height, width = domain.shape
     inward, corner, outward = build(colours, (height, width), channels, heads)
-    features = math.prod(corner)
-    return Trunk(
-        inward, features, features, nn.Sequential(nn.Unflatten(1, corner), outward, _Heads(domain.shape, heads))
-    )
+    return Trunk(inward, corner, corner, nn.Sequential(outward, _Heads(domain.shape, heads)))
+
+
+def deep(domain: Domain, hidden: Sequence[int], width: int, heads: int) -> Trunk:
+    """A dense trunk with hidden layers and ``width`` features of its own on either side, for several layers of latents."""
+    inward = nn.Sequential(_Flat(domain.entries), perceptron(domain.entries, hidden, width), nn.GELU())
+    outward = nn.Sequential(nn.GELU(), perceptron(width, hidden, domain.entries * heads), _Heads(domain.shape, heads))
+    return Trunk(inward, (width,), (width,), outward)
 
 
 Built = tuple[nn.Module, tuple[int, int, int], nn.Module]
@@ -97,6 +100,17 @@ def _residual(colours: int, size: tuple[int, int], channels: int, heads: int) ->
 
 def _halved(size: tuple[int, int]) -> tuple[int, int]:
     return (size[0] + 1) // 2, (size[1] + 1) // 2
+
+
+class _Flat(nn.Module):
+    """From ``(N, *shape)`` to ``(N, entries)``, for a shape without axes too."""
+
+    def __init__(self, entries: int) -> None:
+        super().__init__()
+        self.entries = entries
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), self.entries)
 
 
 class _Doubled(nn.Module):

@@ -2,67 +2,74 @@ r"""The variational autoencoder (Kingma & Welling 2014, https://arxiv.org/abs/13
 
 .. math::
 
-    z \sim N(0, I), \quad x \sim p_\theta(x \mid z), \qquad
+    z \sim p(z), \quad x \sim p_\theta(x \mid z), \qquad
     q_\phi(z \mid x) = N(z; \mu_\phi(x), \mathrm{diag}\,\sigma_\phi^2(x)), \quad
     z = \mu + \sigma \epsilon, \;\; \epsilon \sim N(0, I)
 
     -\mathrm{ELBO} = -E_q[\log p_\theta(x \mid z)] + \mathrm{KL}(q \| p), \qquad
-    \mathrm{KL} = \tfrac12 \sum_j (\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2).
+    \mathrm{KL} = \tfrac12 \sum_j (\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2) \text{ for } p(z) = N(0, I).
 
-The first term is summed over the entries of a datum and the second over those of z, in nats; the batch is averaged. Three
-common slips:
+The first term is summed over the entries of a datum and the second over those of z, in nats; the batch is averaged. p(z) may
+be a flow (``prior.py``), z may come in several layers (``ladder.py``), and ``observation.py`` has p(x | z). Three common slips:
 
 - The noise has standard deviation 1. Training with 0.1 breaks the KL: the reported bound holds for no model, and codes drawn
   from the prior fall where the decoder never was.
 - Binary cross-entropy on grey pixels is no likelihood: :math:`\sigma(l)^x (1-\sigma(l))^{1-x}` does not sum to one over the 256
   levels. Grey levels have a discretised logistic or a categorical likelihood here.
-- A squared error stands for a Gaussian of a fixed variance. Here the variance is learned.
+- Means and log-stds are two numbers for each entry of z: an encoder of d of them has 2d outputs.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, cast, final
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from ....capability import Bound, Latent, Samples
-from ....distribution import Bernoulli, Categorical, DiscretisedLogistic, Distribution, Normal, kl
+from ....distribution import Distribution, Normal
 from ....domain import Discrete, Domain, Real
 from ....errors import BadInput, RangeError, require_whole
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
-from .trunks import Architecture, perceptron, trunk
+from .ladder import Chained, Choice, Ladder, Walk, normal
+from .observation import LikelihoodName, Observation, likeliest
+from .prior import Prior, divergence
+from .trunks import Architecture, deep, perceptron, trunk
 
 __all__ = ["VAE"]
 
-LikelihoodName = Literal["auto", "bernoulli", "categorical", "logistic", "normal", "isotropic"]
-
 DEPTH = {"dense": 2, "conv": 0, "residual": 1}
 """Hidden layers of each architecture's perceptrons."""
-FEW_LEVELS = 32
-"""Up to so many levels of data that are not pictures are told apart one by one; more are bins of a logistic variable."""
-FINEST = -7.0
-"""The smallest log-scale of a logistic variable: an eighth of one of 256 bins."""
-COARSE = -4.0
-"""The smallest at the start, where a narrow bin would make the gradient explode."""
+
+Seen = tuple[Normal, Sequence[Tensor]]
+"""What the encoder has seen of the data: the posterior of the topmost layer, and features for each layer below it."""
 
 
 @final
 class VAE(Samples, Bound, Latent, GradientTrained):
-    r"""A variational autoencoder with a standard normal prior and a diagonal Gaussian posterior.
+    r"""A variational autoencoder with diagonal Gaussian posteriors.
 
-    ``sample`` draws z from the prior and then x from p(x | z), pixel noise and all; ``decode(z).mean`` is the smooth picture
-    that papers show. ``score(effort=K)`` is the importance-weighted bound of Burda et al. (2016), which rises to log p(x).
+    ``sample`` draws z from the prior and then x from p(x | z), pixel noise and all; ``sample(n, mean=True)`` shows the mean of
+    p(x | z) instead, the smooth picture that papers show, which is no draw of the model. ``score(effort=K)`` is the
+    importance-weighted bound of Burda et al. (2016), which rises to log p(x).
+
+    The code is all of z. With a ladder it is every layer side by side, the top first, each in units of its own prior
+    (``ladder.py``): only all layers together say what p(x | z) is. ``encode(x).mean`` then takes the mean of each layer given
+    the means above it; the first ``latent`` entries are the topmost layer's.
 
     Args:
         domain: Discrete or real data of any shape.
         given: A class label, which encoder and decoder are both told; or None.
-        latent: Entries of z. None takes 32, and fewer for data of less than 32 entries.
+        latent: Entries of z, with a ladder of its topmost layer. None takes 32, and fewer for data of less than 32 entries.
         architecture: ``dense``: perceptrons only. ``conv``: four 3×3 convolutions of 1, 2, 2, 2 times ``channels``, strides
             1, 2, 2, 1, and their mirror. ``residual``: strided convolutions down to 7×7 and a residual block there, cheaper
             and better. ``auto``: residual for pictures.
+        ladder: Layers of latent variables. Those below the topmost are ``units`` at each position of the smallest picture, or
+            so many in all of a ``dense`` architecture.
+        units: Variables of a layer of the ladder. None takes 8 for pictures, and ``latent`` elsewhere.
         layers: Hidden layers of the perceptrons between convolutions and code. None takes the architecture's own; with
             ``dense``, 0 makes encoder and decoder linear.
         width: Units of a hidden layer.
@@ -70,17 +77,23 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         likelihood: p(x | z). Discrete data: ``bernoulli`` (two levels), ``categorical``, or ``logistic`` (ordered levels).
             Real data: ``normal`` with a learned std for each entry, or ``isotropic`` with one for all. ``auto``: the first
             that fits, but logistic for grey or coloured pictures and for more than 32 levels.
+        flow: Coupling layers of the prior of z, with a ladder of its topmost layer; 0 for a standard normal.
         beta: Weight of the KL in training (Higgins et al. 2017); 1 is the bound. Scores are always of the bound.
+        free_bits: Nats of KL that each unit of the code has for nothing in training (Kingma et al. 2016): its share of
+            the KL counts as so many where it is less. A unit is an entry of z, or a channel of a layer of pictures.
         particles: Draws of z for each datum in training; more than one trains on the importance-weighted bound.
         warmup: The part of training in which the KL's weight grows linearly to ``beta``.
 
     Raises:
-        BadInput: if an architecture or likelihood does not fit the domain.
+        BadInput: if an architecture or likelihood does not fit the domain, or options exclude each other.
         RangeError: if a number is out of range.
     """
 
     natives: ClassVar[tuple[type[Domain], ...]] = (Discrete, Real)
     conditional: ClassVar[bool] = True
+    adjustable = ("mean",)
+    mean: bool = False
+    """Whether ``sample`` shows the mean of p(x | z), as a value of the domain: levels rounded, of categories the likeliest."""
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"latent": 2, "architecture": "dense", "layers": 1, "width": 8},
         "small": {"latent": 16, "width": 128, "channels": 8},
@@ -93,85 +106,116 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         *,
         latent: int | None = None,
         architecture: Architecture | Literal["auto"] = "auto",
+        ladder: int = 1,
+        units: int | None = None,
         layers: int | None = None,
         width: int = 256,
         channels: int = 16,
         likelihood: LikelihoodName = "auto",
+        flow: int = 0,
         beta: float = 1.0,
+        free_bits: float = 0.0,
         particles: int = 1,
         warmup: float = 0.1,
     ) -> None:
         super().__init__(domain, given)
-        _check_options(latent, layers, width, channels, beta, particles, warmup)
-        self.latent = min(32, max(2, domain.entries)) if latent is None else latent
-        self.beta, self.particles, self.warmup = beta, particles, warmup
+        whole = {"latent": (latent, 1), "units": (units, 1), "layers": (layers, 0), "ladder": (ladder, 1)}
+        whole |= {"width": (width, 1), "channels": (channels, 1), "flow": (flow, 0), "particles": (particles, 1)}
+        _check_options(whole, beta, free_bits, warmup)
+        if particles > 1 and (free_bits or beta != 1):
+            got = f"particles={particles}, beta={beta}, free_bits={free_bits}"
+            raise BadInput(
+                "The importance-weighted bound has no KL to weigh: it goes without beta and free_bits.", got=got
+            )
+        self.beta, self.free_bits, self.particles, self.warmup = beta, free_bits, particles, warmup
         self.annealing = 1.0
         self.labels = len(self.given_frequencies)
-        self.levels = domain.levels if isinstance(domain, Discrete) else 0
-        self.likelihood = _likelihood(likelihood, self.levels, picture=domain.image)
-        heads = {"categorical": self.levels, "logistic": 2}.get(self.likelihood, 1)
+        self.observation = Observation(domain, likelihood)
         chosen = _architecture(architecture, domain)
-        self.inward, self.features, expected, self.outward = trunk(chosen, domain, channels, heads)
-        hidden = [width] * (DEPTH[chosen] if layers is None else layers)
-        self.encoder = perceptron(self.features + self.labels, hidden, 2 * self.latent)
-        self.decoder = perceptron(self.latent + self.labels, hidden, expected)
-        self.offset = nn.Parameter(torch.zeros(*domain.shape, heads))
-        if self.likelihood in ("normal", "isotropic"):
-            sides = domain.shape if self.likelihood == "normal" else (1,) * len(domain.shape)
-            self.log_std = nn.Parameter(torch.zeros(sides))
+        layers = DEPTH[chosen] if layers is None else layers
+        if chosen == "dense" and ladder > 1:
+            parts, layers = deep(domain, [width] * max(0, layers - 1), width, self.observation.heads), min(layers, 1)
+        else:
+            parts = trunk(chosen, domain, channels, self.observation.heads)
+        self.inward, self.outward, self.seen, self.state = parts.inward, parts.outward, parts.seen, parts.state
+        top = min(32, max(2, domain.entries)) if latent is None else latent
+        hidden = [width] * layers
+        self.encoder = perceptron(math.prod(self.seen) + self.labels, hidden, 2 * top)
+        self.decoder = perceptron(top + self.labels, hidden, math.prod(self.state))
+        self.prior = Prior(top, flow, self.labels, width)
+        each = units or (8 if self.state[1:] else top)
+        self.ladder = Ladder(ladder - 1, self.state[0], each, self.state[1:])
+        self.code = (top, *[self.ladder.size] * (ladder - 1))
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> VAE:
         """Two latents, and perceptrons of eight units."""
         return cls(domain, given, **cls.sizes["tiny"])
 
+    @property
+    def latent(self) -> int:
+        """Entries of the whole code."""
+        return sum(self.code)
+
     def recipe(self) -> Recipe:
         """AdamW, with a cosine schedule and a moving average."""
         return Recipe(batch=128, rate=2e-3, ema=0.999, clip=100.0)
 
-    @torch.no_grad()
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
-        """Start the decoder at the best likelihood that ignores z: each entry's frequencies, or its mean and spread."""
-        x = self._scaled(subset)
-        if self.likelihood == "bernoulli":
-            self.offset.copy_(((subset.sum(0) + 0.5) / (len(x) + 1)).logit().unsqueeze(-1))
-        elif self.likelihood == "categorical":
-            counts = torch.stack([(subset == level).sum(0) for level in range(self.levels)], -1)
-            self.offset.copy_(((counts + 1) / (len(x) + self.levels)).log())
-        elif self.likelihood == "logistic":
-            scale = x.std(0, correction=0) * (math.sqrt(3) / math.pi)  # a logistic's std is pi s / sqrt 3
-            self.offset.copy_(torch.stack([x.mean(0), scale.log().clamp_min(COARSE)], -1))
-        else:
-            variance = x.var(0, correction=0)
-            variance = variance.mean() if self.likelihood == "isotropic" else variance
-            self.offset.copy_(x.mean(0).unsqueeze(-1))
-            self.log_std.copy_(0.5 * variance.clamp_min(1e-8).log().expand_as(self.log_std))
+        """Start the decoder at the best likelihood that ignores z."""
+        self.observation.prepare(subset)
 
-    def _encode(self, x: Tensor, given: Tensor | None) -> Normal:
-        """q(z | x): means and log-stds from one network."""
-        features = self.inward(self._scaled(x)).reshape(len(x), self.features)
-        mu, log_std = self.encoder(self._told(features, given)).to(self.offset.dtype).chunk(2, 1)
-        return Normal(mu, log_std.clamp(-10, 10).exp())
+    def _encode(self, x: Tensor, given: Tensor | None) -> Distribution:
+        """q(z | x)."""
+        seen, graded = self._see(x, given), torch.is_grad_enabled()
+        if len(self.code) == 1:
+            return seen[0]
+
+        def walk(choose: Choice) -> Walk:
+            with torch.set_grad_enabled(graded):
+                return self._walk(seen, given, choose)
+
+        return Chained(walk, self.code)
 
     def _decode(self, z: Tensor, given: Tensor | None) -> Distribution:
         """p(x | z)."""
-        outputs = self.outward(self.decoder(self._told(z.to(self.offset.dtype), given)))
-        outputs = outputs.to(self.offset.dtype) + self.offset
-        if self.likelihood == "bernoulli":
-            return Bernoulli(outputs.squeeze(-1))
-        if self.likelihood == "categorical":
-            return Categorical(outputs)
-        if self.likelihood == "logistic":
-            mu, log_scale = outputs.unbind(-1)
-            return DiscretisedLogistic(mu, log_scale.clamp(FINEST, 7.0), self.levels)
-        return Normal(outputs.squeeze(-1), self.log_std.exp())
+        top, *rest = torch.split(z.to(self._dtype), [*self.code], 1)
+        return self._show(self.ladder.down(self._begin(top, given), rest))
+
+    def _see(self, x: Tensor, given: Tensor | None) -> Seen:
+        """All that inference needs of the data, whatever is drawn later."""
+        features = self.inward(self.observation.scaled(x)).reshape(len(x), *self.seen)
+        features, rest = self.ladder.up(features)
+        raw = self.encoder(self._told(features.flatten(1), given))
+        return normal(raw.to(self._dtype)), rest
+
+    def _walk(self, seen: Seen, given: Tensor | None, choose: Choice) -> Walk:
+        """From the top down, with the code of each layer as it is chosen."""
+        top, rest = seen
+        z = choose(0, top)
+        state, posteriors, codes = self.ladder.infer(self._begin(z, given), rest, choose)
+        return Walk(state, (top, *posteriors), (z, *codes))
+
+    def _begin(self, z: Tensor, given: Tensor | None) -> Tensor:
+        """The state below the topmost layer."""
+        return cast(Tensor, self.decoder(self._told(z, given))).reshape(len(z), *self.state)
+
+    def _show(self, state: Tensor) -> Distribution:
+        """p(x | z) from the state below the last layer."""
+        return cast(Distribution, self.observation(self.outward(state)))
 
     def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
-        z = torch.randn(n, self.latent, generator=generator, device=self.device)
-        return self._decode(z, given).sample(generator)
+        top = self.prior.sample(n, self._context(given), generator, self.device)
+        rest = torch.randn(n, self.latent - self.code[0], generator=generator, device=self.device)
+        p = self._decode(torch.cat([top, rest], 1), given)
+        return likeliest(p) if self.mean else p.sample(generator)
+
+    def _check_sampling(self) -> None:
+        if not isinstance(self.mean, bool):
+            raise BadInput("mean is true, for the decoder's mean, or false, for a draw.", got=self.mean)
 
     def _log_weight(self, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
-        return self._log_weight_under(self._encode(x, given), x, given, generator)
+        return self._weigh(self._see(x, given), x, given, generator)
 
     def _log_weights(
         self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
@@ -179,16 +223,20 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         """Encode once for all draws."""
         if self.given is not None and given is None:
             return super()._log_weights(x, given, observed, generator, effort)
-        q = self._encode(x, given)
-        return torch.stack([self._log_weight_under(q, x, given, generator).double() for _ in range(effort)])
+        seen = self._see(x, given)
+        return torch.stack([self._weigh(seen, x, given, generator).double() for _ in range(effort)])
 
-    def _log_weight_under(self, q: Normal, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
+    def _weigh(self, seen: Seen, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
         """The log-weight log p(x | z) + log p(z) - log q(z | x) at one draw of z from q, ``(N,)``."""
-        z = q.sample(generator)
-        return self._decode(z, given).log_prob(x) + self._prior(z).log_prob(z) - q.log_prob(z)
+        walk = self._walk(seen, given, lambda _, q: q.sample(generator))
+        top, *rest = walk.codes
+        log_prior = self.prior.log_prob(top, self._context(given))
+        for code in rest:
+            log_prior = log_prior + Normal(torch.zeros_like(code), torch.ones_like(code)).log_prob(code)
+        return self._show(walk.state).log_prob(x) + log_prior - walk.log_prob()
 
     def phases(self) -> tuple[Phase, ...]:
-        """One phase: encoder and decoder climb the same bound."""
+        """One phase: encoder, decoder and prior climb the same bound."""
         return (Phase("bound", tuple(self.parameters()), self._loss),)
 
     def advance(self, progress: float) -> None:
@@ -196,30 +244,40 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         self.annealing = min(1.0, progress / self.warmup) if self.warmup else 1.0
 
     def _loss(self, batch: Batch, generator: Generator) -> Loss:
-        q = self._encode(batch.x, batch.given)
+        seen = self._see(batch.x, batch.given)
         if self.particles > 1:
-            draws = [self._log_weight_under(q, batch.x, batch.given, generator) for _ in range(self.particles)]
+            draws = [self._weigh(seen, batch.x, batch.given, generator) for _ in range(self.particles)]
             bound = (torch.logsumexp(torch.stack(draws), 0) - math.log(self.particles)).mean()
             return Loss(-bound, {"bound": bound})
-        reconstruction = self._decode(q.sample(generator), batch.given).log_prob(batch.x).mean()
-        divergence = kl(q, self._prior(q.mu)).mean()
-        total = self.annealing * self.beta * divergence - reconstruction
-        return Loss(total, {"bound": reconstruction - divergence, "reconstruction": reconstruction, "kl": divergence})
+        walk = self._walk(seen, batch.given, lambda _, q: q.sample(generator))
+        reconstruction = self._show(walk.state).log_prob(batch.x).mean()
+        units = [self.prior.divergence(walk.posteriors[0], walk.codes[0], self._context(batch.given)).mean(0)]
+        units += [divergence(q).mean(0) for q in walk.posteriors[1:]]
+        kl = torch.stack([each.sum() for each in units])
+        paid = torch.stack([self._beyond_free(each, q) for each, q in zip(units, walk.posteriors, strict=True)]).sum()
+        parts = {"bound": reconstruction - kl.sum(), "reconstruction": reconstruction, "kl": kl.sum()}
+        if len(kl) > 1:
+            parts |= {f"kl_{layer}": share for layer, share in enumerate(kl, start=1)}
+        return Loss(self.annealing * self.beta * paid - reconstruction, parts)
 
-    def _scaled(self, x: Tensor) -> Tensor:
-        """Levels on [-1, 1]; real data as they are."""
-        x = x.to(self.offset.dtype)
-        return x * (2 / max(1, self.levels - 1)) - 1 if self.levels else x
+    def _beyond_free(self, units: Tensor, q: Normal) -> Tensor:
+        """The KL that is paid for, from that of each unit: a unit has ``free_bits`` nats for nothing."""
+        if not self.free_bits:
+            return units.sum()
+        return units.clamp_min(self.free_bits * q.mu.shape[1] / len(units)).sum()
+
+    def _context(self, given: Tensor | None) -> Tensor | None:
+        return None if given is None else F.one_hot(given, self.labels).to(self._dtype)
 
     def _told(self, features: Tensor, given: Tensor | None) -> Tensor:
         """Features with the label beside them, one-hot: the next linear layer adds an embedding of it."""
-        if given is None:
-            return features
-        return torch.cat([features, F.one_hot(given, self.labels).to(features.dtype)], 1)
+        context = self._context(given)
+        return features if context is None else torch.cat([features, context.to(features.dtype)], 1)
 
-    @staticmethod
-    def _prior(z: Tensor) -> Normal:
-        return Normal(torch.zeros_like(z), torch.ones_like(z))
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Of the weights, and of all arithmetic of codes and likelihoods."""
+        return self.observation.offset.dtype
 
 
 def _architecture(name: str, domain: Domain) -> Architecture:
@@ -232,26 +290,10 @@ def _architecture(name: str, domain: Domain) -> Architecture:
     return cast(Architecture, name)
 
 
-def _likelihood(name: str, levels: int, *, picture: bool) -> str:
-    fitting = ["categorical", "logistic"] if levels else ["normal", "isotropic"]
-    if levels == 1:
-        fitting = ["categorical"]
-    elif levels == 2:
-        fitting.insert(0, "bernoulli")
-    elif picture or levels > FEW_LEVELS:
-        fitting = fitting[::-1] if levels else fitting
-    if name != "auto" and name not in fitting:
-        what = f"data of {levels} levels" if levels else "real data"
-        raise BadInput(f"The likelihood of {what} is {' or '.join(fitting)}.", got=name)
-    return fitting[0] if name == "auto" else name
-
-
-def _check_options(
-    latent: int | None, layers: int | None, width: int, channels: int, beta: float, particles: int, warmup: float
-) -> None:
-    whole = {"latent": (latent, 1), "layers": (layers, 0), "width": (width, 1), "channels": (channels, 1)}
-    for name, (value, low) in {**whole, "particles": (particles, 1)}.items():
+def _check_options(whole: dict[str, tuple[int | None, int]], beta: float, free_bits: float, warmup: float) -> None:
+    for name, (value, low) in whole.items():
         if value is not None:
             require_whole(name, value, low, 2**16)
-    if not 0 <= beta < math.inf or not 0 <= warmup <= 1:
-        raise RangeError("beta must be 0 or more and finite, warmup from 0 to 1.", got=f"beta={beta}, warmup={warmup}")
+    if not (0 <= beta < math.inf and 0 <= free_bits < math.inf and 0 <= warmup <= 1):
+        got = f"beta={beta}, free_bits={free_bits}, warmup={warmup}"
+        raise RangeError("beta and free_bits must be 0 or more and finite, warmup from 0 to 1.", got=got)
