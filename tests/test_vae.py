@@ -309,6 +309,30 @@ def test_bfloat16_loss_agrees_with_float32(fresh):
     assert float(rough) == pytest.approx(float(exact), rel=1e-2)
 
 
+@pytest.mark.parametrize("domain", [BITS, PICTURE, Discrete((5,), 17), Real((2,))])
+def test_samples_are_draws_or_means_for_one_call(fresh, domain):
+    model = VAE(domain, latent=2, width=8, channels=2)
+    draws, means = (model.sample(64, generator=seeded(), mean=mean) for mean in (False, True))
+    domain.check(means)
+    assert means.dtype == draws.dtype
+    z = torch.randn(64, 2, generator=seeded())
+    assert torch.equal(means, model.decode(z).mode)
+    assert not torch.equal(means, draws)
+    assert not model.mean
+    with pytest.raises(BadInput, match="draw"):
+        model.sample(2, mean=1)
+
+
+@pytest.mark.parametrize("levels", [3, 17, 256])
+def test_logistic_scales_are_as_fine_as_the_levels_need(fresh, levels):
+    model = VAE(Discrete((1, 2, 2), levels), latent=2, width=8, channels=2, likelihood="logistic")
+    with torch.no_grad():
+        model.observation.offset[..., 1] = -50.0  # as narrow as it gets
+        p = model.decode(torch.zeros(1, 2))
+    eighth = 2 / (levels - 1) / 8
+    assert torch.allclose(p.log_scale.exp(), torch.tensor(eighth))
+
+
 def test_default_vae_standardises_real_data(fresh):
     model = make("vae", Real((2,)), latent=2, width=8)
     assert model.can("encode")

@@ -25,7 +25,7 @@ from ....distribution import Bernoulli, Categorical, DiscretisedLogistic, Distri
 from ....domain import Discrete, Domain
 from ....errors import BadInput
 
-__all__ = ["LikelihoodName", "Observation", "likeliest"]
+__all__ = ["LikelihoodName", "Observation"]
 
 LikelihoodName = Literal["auto", "bernoulli", "categorical", "logistic", "normal", "isotropic"]
 
@@ -93,13 +93,6 @@ class Observation(nn.Module):
         """Levels on [-1, 1]; real data as they are."""
         x = x.to(self.offset.dtype)
         return x * (2 / max(1, self.levels - 1)) - 1 if self.levels else x
-
-
-def likeliest(p: Distribution) -> Tensor:
-    """What is shown instead of a draw: the mean, rounded where data are levels, and the likeliest of categories."""
-    if isinstance(p, Categorical):
-        return p.logits.argmax(-1)
-    return p.mean if isinstance(p, Normal) else p.mean.round().to(torch.int64)
 
 
 def _likelihood(name: str, levels: int, *, picture: bool) -> str:

@@ -35,7 +35,7 @@ from ....domain import Discrete, Domain, Real
 from ....errors import BadInput, RangeError, require_whole
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
 from .ladder import Chained, Choice, Ladder, Walk, normal
-from .observation import LikelihoodName, Observation, likeliest
+from .observation import LikelihoodName, Observation
 from .prior import Prior, divergence
 from .trunks import Architecture, deep, perceptron, trunk
 
@@ -208,7 +208,7 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         top = self.prior.sample(n, self._context(given), generator, self.device)
         rest = torch.randn(n, self.latent - self.code[0], generator=generator, device=self.device)
         p = self._decode(torch.cat([top, rest], 1), given)
-        return likeliest(p) if self.mean else p.sample(generator)
+        return p.mode if self.mean else p.sample(generator)
 
     def _check_sampling(self) -> None:
         if not isinstance(self.mean, bool):
