@@ -4,20 +4,27 @@
 
 10⁵ observations in 100 sequences, and in one; 8 and 64 states; Gaussian emissions of eight entries with diagonal and with full
 covariances, and 20 symbols. Float64 on both sides, as many threads as the machine has cores, hmmlearn's priors set to those of
-maximum likelihood. A round times the same number of iterations of each, the order alternates, and the ratio is the median of
-the rounds' ratios. hmmlearn has two implementations: the faster one, by a trial before, takes part. At the end the
-log-likelihoods and the posteriors show that both are in the same place.
+maximum likelihood. Where there are 100 sequences, pmodel runs a second time with one process for each core, which share out the
+sequences and sum their statistics, as those that torchrun starts do. A round times the same number of iterations of each, the
+order alternates, and the ratio is the median of the rounds' ratios. hmmlearn has two implementations: the faster one, by a
+trial before, takes part. At the end the log-likelihoods and the posteriors show that both are in the same place.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
+import multiprocessing
 import os
+import socket
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +38,7 @@ from torch import Tensor
 from pmodel.domain import Discrete, Real, Sequences
 from pmodel.explicit.tractable.hmm.hmm import HMM
 from pmodel.learning import Batch
+from pmodel.train.processes import Processes, joined
 
 TOTAL, ENTRIES, SYMBOLS, FLOOR = 10**5, 8, 20, 1e-12
 KINDS = ("diagonal", "full", "categorical")
@@ -62,8 +70,23 @@ def start(kind: str, states: int, x: Tensor) -> dict[str, np.ndarray]:
     return found | {"means": rows[g.choice(len(rows), states, replace=False)]}
 
 
-def ours(kind: str, domain: Sequences, x: Tensor, begin: dict[str, np.ndarray], iterations: int) -> HMM:
-    """The model after so many iterations."""
+@cache
+def prepared(kind: str, states: int, count: int) -> tuple[Any, ...]:
+    """A case: the data, and where both sides begin."""
+    domain, x = sequences(kind, states, count)
+    return kind, domain, x, start(kind, states, x)
+
+
+def ours(
+    kind: str,
+    domain: Sequences,
+    x: Tensor,
+    begin: dict[str, np.ndarray],
+    iterations: int,
+    group: Processes | None = None,
+) -> HMM:
+    """The model after so many iterations, which the processes of a group share."""
+    group = group or Processes()
     states = len(begin["initial"])
     covariance: Any = kind if kind != "categorical" else "full"
     model = HMM(domain, states=states, covariance=covariance, shrinkage=0.0, floor=FLOOR)
@@ -75,10 +98,50 @@ def ours(kind: str, domain: Sequences, x: Tensor, begin: dict[str, np.ndarray], 
     else:
         parts.anchor(x.reshape(-1, ENTRIES))
         parts.means.copy_(torch.from_numpy(begin["means"]))
+    part = Batch(x.tensor_split(group.world)[group.rank])
     with torch.no_grad():
         for _ in range(iterations):
-            model.maximise(model.statistics(Batch(x), torch.Generator()))
+            sums = model.statistics(part, torch.Generator())
+            group.sum_(list(sums.values()))
+            model.maximise(sums)
     return model
+
+
+def member(orders: Connection, group: dict[str, str]) -> None:
+    """One process of a group: it fits what it is told to fit, and answers with the parameters."""
+    torch.set_num_threads(1)
+    os.environ.update(group)
+    with joined("cpu") as processes:
+        while (case := orders.recv()) is not None:
+            name, iterations = case
+            kind, domain, x, begin = prepared(*name)
+            model = ours(kind, domain, x, begin, iterations, processes)
+            orders.send({name: t.numpy() for name, t in model.state_dict().items()})
+
+
+@contextmanager
+def together(count: int) -> Iterator[Callable[..., HMM]]:
+    """As ``ours``, shared by so many processes that are there already."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    context = multiprocessing.get_context("spawn")
+    lines = [context.Pipe() for _ in range(count)]
+    for rank, (_, far) in enumerate(lines):
+        context.Process(target=member, args=(far, group | {"RANK": str(rank)}), daemon=True).start()
+
+    def fit(kind: str, domain: Sequences, x: Tensor, begin: dict[str, np.ndarray], iterations: int) -> HMM:
+        for near, _ in lines:
+            near.send(((kind, len(begin["initial"]), len(x)), iterations))
+        found, *_ = [near.recv() for near, _ in lines]
+        model = ours(kind, domain, x[:1], begin, 0)
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in found.items()})
+        return model
+
+    yield fit
+    for near, _ in lines:
+        near.send(None)
 
 
 def theirs(implementation: str) -> Callable[..., Any]:
@@ -114,36 +177,52 @@ def timed(fit: Callable[..., Any], *case: Any) -> tuple[float, Any]:
     return time.perf_counter() - began, found
 
 
-def race(kind: str, states: int, count: int, rounds: int, logs: bool) -> dict[str, Any]:
+def race(
+    kind: str, states: int, count: int, rounds: int, logs: bool, shared: Callable[..., HMM] | None
+) -> dict[str, Any]:
     """One case."""
-    domain, x = sequences(kind, states, count)
-    case = (kind, domain, x, start(kind, states, x))
+    case = prepared(kind, states, count)
     trial = {name: timed(theirs(name), *case, 1)[0] for name in (("scaling", "log") if logs else ("scaling",))}
-    faster = min(trial, key=lambda name: trial[name])
-    timed(ours, *case, 1)
-    iterations = ITERATIONS[states]
-    spent: dict[str, list[float]] = {"pmodel": [], "hmmlearn": []}
-    fitted: dict[str, Any] = {}
+    rival, iterations = theirs(min(trial, key=lambda name: trial[name])), ITERATIONS[states]
+    sides: dict[str, Callable[..., Any]] = {"pmodel": ours, "hmmlearn": rival}
+    if shared:
+        sides["pmodel, a process a core"] = shared
+    spent: dict[str, list[float]] = {name: [] for name in sides}
+    fitted: dict[str, Any] = {name: timed(fit, *case, 1)[1] for name, fit in sides.items() if fit is not rival}
     for number in range(rounds):
-        sides = [("pmodel", ours), ("hmmlearn", theirs(faster))]
-        for name, fit in sides if number % 2 == 0 else reversed(sides):
-            seconds, fitted[name] = timed(fit, *case, iterations)
+        for name in sides if number % 2 == 0 else reversed(sides):
+            seconds, fitted[name] = timed(sides[name], *case, iterations)
             spent[name].append(seconds / iterations)
+    ratios = {name: [b / a for a, b in zip(spent[name], spent["hmmlearn"], strict=True)] for name in sides}
+    found = {
+        "seconds_an_iteration": {name: round(statistics.median(values), 4) for name, values in spent.items()},
+        "ratio": round(statistics.median(ratios["pmodel"]), 2),
+        "ratios": [round(ratio, 2) for ratio in ratios["pmodel"]],
+        "hmmlearn_trial_seconds": {name: round(seconds, 3) for name, seconds in trial.items()},
+        "iterations": iterations,
+        **agreement(fitted["pmodel"], fitted["hmmlearn"], case[1], case[2]),
+    }
+    if shared:
+        one, two = fitted["pmodel"].state_dict(), fitted["pmodel, a process a core"].state_dict()
+        found["ratio_a_process_a_core"] = round(statistics.median(ratios["pmodel, a process a core"]), 2)
+        found["largest_difference_between_processes"] = max(
+            float((one[t] - two[t]).abs().max()) for t in one if one[t].numel()
+        )
+    return found
+
+
+def agreement(mine: HMM, rival: Any, domain: Sequences, x: Tensor) -> dict[str, Any]:
+    """Where both have arrived, by a part of the data."""
     few = x[:5, :2000]
-    rival = sum(fitted["hmmlearn"].score(*flat(sequence[None])) for sequence in few)
-    posteriors = fitted["hmmlearn"].predict_proba(*flat(few))
-    mine = fitted["pmodel"]
+    theirs = sum(rival.score(*flat(sequence[None])) for sequence in few)
     few_domain = Sequences(domain.element, few.shape[1])
     if few_domain != domain:  # the first part of a long sequence
         mine = copied(mine, few_domain)
+    posteriors, states = rival.predict_proba(*flat(few)), len(mine.initial)
+    observations = len(few) * few.shape[1]
     return {
-        "seconds_an_iteration": {name: round(statistics.median(values), 4) for name, values in spent.items()},
-        "ratio": round(statistics.median(b / a for a, b in zip(spent["pmodel"], spent["hmmlearn"], strict=True)), 2),
-        "ratios": [round(b / a, 2) for a, b in zip(spent["pmodel"], spent["hmmlearn"], strict=True)],
-        "hmmlearn_trial_seconds": {name: round(seconds, 3) for name, seconds in trial.items()},
-        "iterations": iterations,
-        "nats_per_observation": float(mine.log_prob(few).sum()) / few[..., :1].numel() if few.ndim == 3 else None,
-        "difference_nats_per_observation": abs(float(mine.log_prob(few).sum()) - rival) / (len(few) * few.shape[1]),
+        "nats_per_observation": float(mine.log_prob(few).sum()) / observations,
+        "difference_nats_per_observation": abs(float(mine.log_prob(few).sum()) - theirs) / observations,
         "largest_difference_of_posteriors": float(
             np.abs(mine.posteriors(few).reshape(-1, states).numpy() - posteriors).max()
         ),
@@ -170,12 +249,12 @@ def main() -> None:
     logging.getLogger("hmmlearn").setLevel(logging.CRITICAL)
     torch.set_num_threads(os.cpu_count() or 1)
     cases = {}
-    for count in args.counts:
-        for states in args.states:
-            for kind in args.kinds:
-                name = f"{kind}, {states} states, {TOTAL} observations in {count}"
-                found = cases[name] = race(kind, states, count, args.rounds, args.logs and count > 1)
-                print(f"{name}: {found['ratio']}× ({found['seconds_an_iteration']})", flush=True)
+    with together(os.cpu_count() or 1) as shared:
+        for count, states, kind in itertools.product(args.counts, args.states, args.kinds):
+            name = f"{kind}, {states} states, {TOTAL} observations in {count}"
+            several = shared if count > 1 else None
+            found = cases[name] = race(kind, states, count, args.rounds, args.logs and count > 1, several)
+            print(f"{name}: {found['ratio']}× ({found['seconds_an_iteration']})", flush=True)
     result = {
         "protocol": f"{args.rounds} interleaved rounds, same start, float64, iterations as told, medians",
         "cases": cases,
