@@ -30,8 +30,9 @@ class Row:
         name: Its name on the command line.
         target: ``"module:Class"``.
         family: Its place in the taxonomy.
-        density: What its likelihood is on its native domain.
-        capabilities: Its verbs.
+        density: What its likelihood is on its native domain; an ``estimate`` may be exact, with a log-probability, in instances
+            that are small enough.
+        capabilities: Its verbs at any size.
         domains: The kinds of data it takes by itself; wrappers add others.
         year: Of the paper.
         paper: Where it is described.
@@ -268,6 +269,17 @@ MODELS: tuple[Row, ...] = (
         year=2013,
         paper="https://arxiv.org/abs/1312.6114",
         line="a latent Gaussian decoded by a network, trained on a bound",
+    ),
+    Row(
+        name="rbm",
+        target="pmodel.explicit.approximate.energy.rbm:RBM",
+        family="explicit, approximate",
+        density="estimate",
+        capabilities=("sample", "score", "energy", "encode", "decode"),
+        domains=("discrete", "real"),
+        year=2002,
+        paper="https://doi.org/10.1162/089976602760128018",
+        line="visible and hidden units with an energy of their pairs, sampled by turns; exact where small",
     ),
     Row(
         name="ddpm",

@@ -8,6 +8,7 @@ the demand            the verb                                          the capa
 samples are easy      ``sample(n)``                                     ``Samples``
 p_model(x) is known   ``score(x)``; exactly: ``log_prob(x)``            ``Density``
                       … or from below: ``elbo(x)``                      ``Bound``
+                      … or up to a constant: ``energy(x)``              ``Energy``
 factors are visible   ``encode(x)``, ``decode(z)``                      ``Latent``
 parts are filled in   ``complete(x, observed)``                         ``Completes``
 parts may be missing  ``log_prob(x, observed=...)``                     ``Marginalises``
@@ -40,7 +41,7 @@ from .learning import ClosedForm, GradientTrained
 __all__ = ["Model"]
 
 
-METHODS = ("sample", "score", "log_prob", "elbo", "encode", "decode", "complete")
+METHODS = ("sample", "score", "log_prob", "elbo", "energy", "encode", "decode", "complete")
 """The public verbs that are methods of a capability."""
 
 RECORDED = "_frequencies"
@@ -130,7 +131,7 @@ class Model(nn.Module, ABC):
         }
 
     def can(self, verb: str) -> bool:
-        """Whether a verb of this model works: ``sample score log_prob elbo encode decode complete marginalise``."""
+        """Whether a verb of this model works: ``sample score log_prob elbo energy encode decode complete marginalise``."""
         return verb in self._verbs()
 
     @property

@@ -4,8 +4,21 @@ A public verb validates, seeds, splits and restores; the private method of the s
 """
 
 from .drawing import Completes, Samples
+from .energy import Energy, Partitioned
 from .latent import Latent
 from .scoring import Bound, Density, Marginalises, Scores
 from .verbs import as_mask, evaluating
 
-__all__ = ["Bound", "Completes", "Density", "Latent", "Marginalises", "Samples", "Scores", "as_mask", "evaluating"]
+__all__ = [
+    "Bound",
+    "Completes",
+    "Density",
+    "Energy",
+    "Latent",
+    "Marginalises",
+    "Partitioned",
+    "Samples",
+    "Scores",
+    "as_mask",
+    "evaluating",
+]

@@ -31,6 +31,11 @@ class Scores(Model):
     def kind(self) -> Kind:
         """What its likelihoods are: exact, lower bounds, or estimates."""
 
+    @property
+    def way(self) -> str:
+        """What the draws of a likelihood that is not exact are combined to, in words."""
+        return "importance-weighted" if self.weighted else "evidence lower bound"
+
     @abstractmethod
     def _draw(self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator) -> Tensor:
         """One draw of the log-likelihood's estimator, ``(N,)``; the value itself where it is exact."""
@@ -83,8 +88,7 @@ class Scores(Model):
                 )
                 values.append(_log_mean_exp(weights) if self.weighted else weights.mean(0))
                 errors.append(_log_mean_exp_stderr(weights) if self.weighted else _mean_stderr(weights))
-        way = "importance-weighted" if self.weighted else "evidence lower bound"
-        estimator = "exact" if self.kind == "exact" else f"{way}, {effort} draws"
+        estimator = "exact" if self.kind == "exact" else f"{self.way}, {effort} draws"
         return Likelihood(torch.cat(values), self.kind, estimator, torch.cat(errors) if effort > 1 else None)
 
     def _log_weights(

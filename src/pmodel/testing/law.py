@@ -15,7 +15,7 @@ from .subject import Subject
 
 __all__ = ["VERBS", "Law", "always", "calls", "can", "learns"]
 
-VERBS = ("sample", "score", "log_prob", "elbo", "encode", "decode", "complete", "marginalise")
+VERBS = ("sample", "score", "log_prob", "elbo", "energy", "encode", "decode", "complete", "marginalise")
 
 
 @final
@@ -74,6 +74,7 @@ def calls(model: Any, domain: Domain, data: Batch, seed: int = 0) -> dict[str, C
         "score": lambda: model.score(x, given=given, generator=seed, effort=2).values,
         "log_prob": lambda: model.log_prob(x, given=given),
         "elbo": lambda: model.elbo(x, given=given, generator=seed, effort=2).values,
+        "energy": lambda: model.energy(x, given=given),
         "encode": lambda: model.encode(x, given=given).mean,
         "decode": lambda: model.decode(code(), given=given).mean,
         "complete": lambda: model.complete(x, mask, given=given, generator=seed),

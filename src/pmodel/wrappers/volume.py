@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, final
 import torch
 from torch import Generator, Tensor
 
-from ..capability import Bound, Completes, Latent, Marginalises, Samples
+from ..capability import Bound, Completes, Energy, Latent, Marginalises, Samples
 from ..distribution import Distribution, Transformed, summed
 from ..domain import Discrete, Domain, Real, Table
 from ..errors import BadInput, NotSupported
@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 """Of a function of a batch."""
 
 
-class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, ClosedForm):
+class Wrapper(Samples, Bound, Energy, Latent, Completes, Marginalises, GradientTrained, ClosedForm):
     """A model of x by a model of y = inward(x). It can what the inner model can.
 
     Args:
@@ -83,6 +83,11 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
     def codes(self) -> Domain:
         """The inner model's."""
         return self.model.codes  # type: ignore[no-any-return]
+
+    @property
+    def way(self) -> str:
+        """The inner model's."""
+        return self.model.way  # type: ignore[no-any-return]
 
     def adjusted(self, **settings: Any) -> AbstractContextManager[None]:
         """Other values of the inner model's settings."""
@@ -166,6 +171,9 @@ class Wrapper(Samples, Bound, Latent, Completes, Marginalises, GradientTrained, 
 
     def _log_marginal(self, x: Tensor, observed: Tensor, given: Tensor | None) -> Tensor:
         return self._draw(x, given, observed, torch.Generator(x.device))
+
+    def _energy(self, x: Tensor, given: Tensor | None) -> Tensor:
+        return self.model._energy(self._inward(x, torch.Generator(x.device))[0], given)  # type: ignore[no-any-return]
 
     def _encode(self, x: Tensor, given: Tensor | None) -> Distribution:
         return self.model._encode(self._centre(x), given)  # type: ignore[no-any-return]
@@ -278,14 +286,16 @@ class Dequantised(Wrapper):
         """What the inner model can, except an exact density where there is noise, and to leave out what learned noise needs."""
         if verb == "log_prob":
             return self.domain.measure == "density" and super().can("log_prob")
+        if verb == "energy":  # that of x would be an integral over the noise
+            return self.domain.measure == "density" and super().can("energy")
         if verb == "elbo":
-            return super().can("score")
+            return super().can("score") and self.kind == "lower_bound"
         return super().can(verb) and not (self.noise is not None and verb == "marginalise")
 
     @property
     def kind(self) -> Kind:
-        """A lower bound where there is noise."""
-        return super().kind if self.domain.measure == "density" else "lower_bound"
+        """A lower bound where there is noise; the bound of an estimate is an estimate."""
+        return super().kind if self.domain.measure == "density" or super().kind == "estimate" else "lower_bound"
 
     def phases(self) -> tuple[Phase, ...]:
         """The inner phases; learned noise moves together with the model, up the bound of both."""

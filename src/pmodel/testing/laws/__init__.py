@@ -1,6 +1,6 @@
 """All laws, by what they are about."""
 
-from . import bounds, contract, devices, learning, parts, refusals, sampling, scoring, stopping
+from . import bounds, contract, devices, energies, learning, parts, refusals, sampling, scoring, stopping
 
 __all__ = ["LAWS"]
 
@@ -10,6 +10,7 @@ LAWS = (
     *sampling.LAWS,
     *scoring.LAWS,
     *bounds.LAWS,
+    *energies.LAWS,
     *parts.LAWS,
     *learning.LAWS,
     *stopping.LAWS,

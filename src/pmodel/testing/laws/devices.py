@@ -45,6 +45,7 @@ def _drawn(subject: Subject) -> dict[str, Callable[[], object]]:
     calls: dict[str, Callable[[], object]] = {
         "sample": lambda: model._sample(4, given, noise),
         "score": lambda: model._log_weights(x, given, None, noise, 2),
+        "energy": lambda: model._energy(x, given),
         "encode": lambda: model._encode(x, given),
         "decode": lambda: model._decode(model._encode(x, given).mode, given).sample(noise),
         "complete": lambda: model._complete(x, torch.rand(x.shape, generator=noise) < 0.5, given, noise),
