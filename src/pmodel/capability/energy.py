@@ -72,7 +72,7 @@ class Partitioned(Energy, Density):
 
     @abstractmethod
     def _log_partition(self, labels: Tensor | None) -> Tensor:
-        """log Z exactly, float64: of each of these labels, ``(labels,)``, or ``(1,)`` of an unconditional model."""
+        """The exact log Z, float64: of each of these labels, ``(labels,)``, or ``(1,)`` of an unconditional model."""
 
     @abstractmethod
     def _log_partition_estimates(self, groups: int, labels: Tensor | None, generator: Generator) -> Tensor:
@@ -96,7 +96,7 @@ class Partitioned(Energy, Density):
         energy = self._energy(x, given).double()
         if given is None:
             return -energy - self._log_partition(None)
-        labels, rows = given.unique(return_inverse=True)
+        labels, rows = torch.unique(given, return_inverse=True)
         return -energy - self._log_partition(labels)[rows]
 
     def _draw(self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator) -> Tensor:
@@ -113,7 +113,7 @@ class Partitioned(Energy, Density):
         energy = self._energy(x, given).double()
         if given is None:
             return -energy - _pseudo_values(self._log_partition_estimates(effort, None, generator))
-        labels, rows = given.unique(return_inverse=True)
+        labels, rows = torch.unique(given, return_inverse=True)
         return -energy - _pseudo_values(self._log_partition_estimates(effort, labels, generator))[:, rows]
 
 

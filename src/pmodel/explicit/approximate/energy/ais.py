@@ -11,8 +11,8 @@ below log Z on average. Run backwards from samples of the target, with each kern
 :math:`Z_0 / Z_1`, and :math:`\log Z_0 - \log \bar w` lies above it: together they bracket log Z (Grosse et al. 2015). The
 upper side is only as good as the samples: exact ones, or chains that have mixed.
 
-Temperatures are best where a chain's log-weight changes evenly: with density :math:`\propto \mathrm{std}_{p_\beta}[\partial_\beta
-\log f_\beta]` (Gelman & Meng 1998), which a short pilot run measures.
+Temperatures are best where a chain's log-weight changes evenly: with a density proportional to the standard deviation of
+:math:`\partial_\beta \log f_\beta` under :math:`p_\beta` (Gelman & Meng 1998), which a short pilot run measures.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Generic, TypeVar, final
 
 import torch
@@ -44,7 +45,7 @@ class Bridge(ABC, Generic[State]):
 
     @abstractmethod
     def log_start(self) -> Tensor:
-        """log Z at temperature 0, of each of the bridge's machines: ``(machines,)``."""
+        """The log Z of temperature 0, of each of the bridge's machines: ``(machines,)``."""
 
     @abstractmethod
     def start(self, n: int, generator: Generator) -> State:
@@ -52,7 +53,7 @@ class Bridge(ABC, Generic[State]):
 
     @abstractmethod
     def gain(self, state: State, low: float, high: float) -> Tensor:
-        """:math:`\\log f_{high} - \\log f_{low}` of each chain, ``(machines * n,)``."""
+        """The difference log f_high - log f_low of each chain, ``(machines * n,)``."""
 
     @abstractmethod
     def move(self, state: State, beta: float, generator: Generator) -> State:
@@ -93,7 +94,7 @@ def anneal(bridge: Bridge[State], betas: Tensor, n: int, generator: Generator) -
     steps = betas.tolist()
     state = bridge.start(n, generator)
     log_weight = bridge.gain(state, steps[0], steps[1]).double()
-    for low, high in zip(steps[1:-1], steps[2:], strict=True):
+    for low, high in pairwise(steps[1:]):
         state = bridge.move(state, low, generator)
         log_weight += bridge.gain(state, low, high)
     return log_weight, state
@@ -103,14 +104,14 @@ def descend(bridge: Bridge[State], state: State, betas: Tensor, generator: Gener
     """Log-weights of chains that start at samples of the target and run backwards: their mean is Z_0 / Z_1."""
     steps = betas.tolist()[::-1]
     log_weight = bridge.gain(state, steps[0], steps[1]).double()
-    for high, low in zip(steps[1:-1], steps[2:], strict=True):
+    for high, low in pairwise(steps[1:]):
         state = bridge.back(state, high, generator)
         log_weight += bridge.gain(state, high, low)
     return log_weight
 
 
 def bracket(bridge: Bridge[State], samples: State, betas: Tensor, n: int, generator: Generator) -> Bracket:
-    """log Z of one machine from both sides.
+    """The log Z of one machine from both sides.
 
     Args:
         bridge: Of one machine.

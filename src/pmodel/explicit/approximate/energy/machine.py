@@ -97,7 +97,7 @@ class Machine:
         device = self.weight.device
         states = binary(len(self.weight.T), device) if self.from_hidden else self.units.every(device)
         exact, size = self.double(), max(1, ROWS // max(self.weight.shape))
-        return states, torch.cat([exact._log_mass(part) for part in states.split(size)])
+        return states, torch.cat([exact._log_mass(part) for part in torch.split(states, size)])
 
     def _log_mass(self, states: Tensor) -> Tensor:
         if not self.from_hidden:
@@ -105,7 +105,7 @@ class Machine:
         return (states * self.hidden).sum(1) + self.units.log_norm(self.natural(states))
 
     def log_partition(self) -> Tensor:
-        """log Z by the sum over the smaller side, float64."""
+        """The log Z by the sum over the smaller side, float64."""
         return self.log_masses()[1].logsumexp(0)
 
     def exact_samples(self, n: int, generator: Generator) -> Tensor:

@@ -62,11 +62,11 @@ class Kernel(ABC):
 @final
 @dataclass(frozen=True)
 class Langevin(Kernel):
-    """Unadjusted Langevin: gradient descent on the energy, with noise. Nothing is rejected.
+    r"""Unadjusted Langevin: gradient descent on the energy, with noise. Nothing is rejected.
 
     Args:
         energy: Of the target.
-        size: The step :math:`\\epsilon`.
+        size: The step :math:`\epsilon`.
         noise: The noise's standard deviation, if it is not the step: a smaller one samples a colder target.
     """
 
@@ -85,11 +85,11 @@ class Langevin(Kernel):
 @final
 @dataclass(frozen=True)
 class AdjustedLangevin(Kernel):
-    """Metropolis-adjusted Langevin.
+    r"""Metropolis-adjusted Langevin.
 
     Args:
         energy: Of the target.
-        size: The step :math:`\\epsilon`.
+        size: The step :math:`\epsilon`.
     """
 
     energy: Energy
@@ -105,18 +105,18 @@ class AdjustedLangevin(Kernel):
         return _accepted(x, ahead, energy - energy_ahead + back - there, generator)
 
     def _log_proposal(self, there: Tensor, here: Tensor, gradient: Tensor) -> Tensor:
-        """log q(there | here) up to a constant, ``(N,)``."""
+        """The log of q(there | here) up to a constant, ``(N,)``."""
         return -summed((there - here + 0.5 * self.size**2 * gradient).square()) / (2 * self.size**2)
 
 
 @final
 @dataclass(frozen=True)
 class Hamiltonian(Kernel):
-    """Hamiltonian Monte Carlo with unit masses.
+    r"""Hamiltonian Monte Carlo with unit masses.
 
     Args:
         energy: Of the target.
-        size: The leapfrog step :math:`\\epsilon`.
+        size: The leapfrog step :math:`\epsilon`.
         steps: Leapfrog steps in one step of the chain.
     """
 
@@ -228,7 +228,7 @@ def adapted(kernel: Sized, x: Tensor, steps: int, generator: Generator, *, targe
 
 
 def leapfrog(energy: Energy, x: Tensor, v: Tensor, size: float, steps: int) -> tuple[Tensor, Tensor]:
-    """Position and momentum after ``steps`` leapfrog steps of Hamilton's equations: half a kick, drifts and kicks, half a kick."""
+    """Position and momentum after ``steps`` leapfrog steps: half a kick, drifts and kicks in turn, half a kick."""
     v = v - 0.5 * size * potential(energy, x)[1]
     for number in range(1, steps + 1):
         x = x + size * v

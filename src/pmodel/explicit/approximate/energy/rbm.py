@@ -31,6 +31,7 @@ from typing import Any, ClassVar, final
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
 from ....capability import Latent, Partitioned, Samples
 from ....distribution import Bernoulli, Distribution
@@ -179,38 +180,54 @@ class RBM(Samples, Partitioned, Latent, GradientTrained):
 
     def _loss(self, batch: Batch, generator: Generator) -> Loss:
         """The mean free energy of data less that of chains, whose gradient is that of minus the log-likelihood."""
-        machine = self._machine(batch.given)
-        data = machine.free_energy(self._features(batch.x))
-        chains = self._chain_energy(machine, batch, generator)
-        gap = data.mean() - chains
-        return Loss(gap, {"gap": gap, "data_energy": data.mean(), "chain_energy": chains, "energy_spread": data.std()})
-
-    def _chain_energy(self, machine: Machine, batch: Batch, generator: Generator) -> Tensor:
-        """The mean free energy of the chains after their sweeps; the persistent ones move on."""
-        if not self.persistent:
-            with torch.no_grad():
-                u = self._features(batch.x)
-                for _ in range(self.sweeps):
-                    u = machine.sweep(u, generator)
-            return machine.free_energy(self._refeatured(u)).mean()
-        labels = None if self.given is None else self._chain_labels()
-        machine = machine if labels is None else self._machine(labels)
         with torch.no_grad():
-            u = machine.drawn(self.chains, generator)
-            for _ in range(self.sweeps - 1):
-                u = machine.sweep(u, generator)
-        u = self._refeatured(u)
-        activation = machine.activation(u)
-        self.chains.copy_(bernoulli(activation.detach().float(), generator))
-        energy = machine.free_energy(u, activation)
-        return energy.mean() if labels is None else (energy * self._chain_weights(labels)).sum()
+            data = self._features(batch.x)
+            chains, given = self._moved(data, batch.given, generator)
+        u = self._refeatured(torch.cat([data, chains]))
+        labels = None if batch.given is None or given is None else torch.cat([batch.given, given])
+        energy, activation = self._centred(u, labels)
+        if self.persistent:
+            self.chains.copy_(bernoulli(activation.detach()[len(data) :], generator))
+        of_data, of_chains = energy[: len(data)], energy[len(data) :]
+        above = of_chains.mean() if given is None else (of_chains * self._weights(given)).sum()
+        gap, below = of_data.mean() - above, of_data.mean()
+        spread = of_data.detach().std(correction=0)
+        return Loss(gap, {"gap": gap, "data_energy": below, "chain_energy": above, "energy_spread": spread})
+
+    def _moved(self, data: Tensor, given: Tensor | None, generator: Generator) -> tuple[Tensor, Tensor | None]:
+        """The features of the chains after their sweeps, and their labels: the persistent ones, or new ones from the data."""
+        if not self.persistent:
+            machine, u, sweeps = self._machine(given), data, self.sweeps
+        else:
+            given = None if self.given is None else self._chain_labels()
+            machine = self._machine(given)
+            u, sweeps = machine.drawn(self.chains, generator), self.sweeps - 1
+        for _ in range(sweeps):
+            u = machine.sweep(u, generator)
+        return u, given
+
+    def _centred(self, u: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor]:
+        r"""Free energies up to a constant that all share, and the log-odds :math:`a = c' + (u - \mu) W` of the hidden bits.
+
+        .. math:: F(u) = -r(u) - (u - \mu) \cdot b' - \sum_j [\log(1 + e^{a_j}) - \lambda a_j] + \text{const}
+
+        Here b' and c' are the parameters, so that every gradient is that of the centred machine.
+        """
+        apart = u - self.offset
+        a = (apart @ self.weight).to(self.hidden.dtype)
+        a = a + (self.hidden if given is None else self.hidden + self.hidden_of[given])
+        b = self.visible if given is None else self.visible + self.visible_of[given]
+        linear = (apart * b).sum(1) if given is not None else apart @ b
+        return -self.units.log_base(u) - linear - (F.softplus(a) - HALF * a).sum(1), a
 
     def _chain_labels(self) -> Tensor:
         """The label of each persistent chain: as many chains for every label, if their number allows it."""
         return torch.arange(len(self.chains), device=self.device) % len(self.given_frequencies)
 
-    def _chain_weights(self, labels: Tensor) -> Tensor:
-        """The weight of each chain, so that every label has its frequency in training."""
+    def _weights(self, labels: Tensor) -> Tensor:
+        """The weight of each chain, so that every label has its frequency in training; those that start at data have one."""
+        if not self.persistent:
+            return torch.full((len(labels),), 1 / len(labels), device=labels.device)
         weights = self.given_frequencies[labels].to(self.weight.dtype)
         weights = weights / torch.bincount(labels, minlength=len(self.given_frequencies))[labels]
         return weights / weights.sum()
@@ -261,7 +278,7 @@ class RBM(Samples, Partitioned, Latent, GradientTrained):
         label: int | None = None,
         seed: Seed = 0,
     ) -> Bracket:
-        """log Z from below and from above: from annealed chains, and from chains that run backwards from samples.
+        """The log Z from below and from above: from annealed chains, and from chains that run backwards from samples.
 
         Args:
             samples: Of the model, from ``sample``: where these are not the model's, the upper side is none.
@@ -292,7 +309,7 @@ class RBM(Samples, Partitioned, Latent, GradientTrained):
         if given is None:
             return self._machine(None).exact_samples(n, generator)
         u = torch.zeros(n, self.units.features, device=self.device)
-        for label in given.unique():
+        for label in torch.unique(given):
             rows = given == label
             u[rows] = self._machine(label.reshape(1)).exact_samples(int(rows.sum()), generator)
         return u

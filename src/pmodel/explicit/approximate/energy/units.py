@@ -194,7 +194,7 @@ class Levels(Units):
         return F.one_hot(rows, self.levels).flatten(1).double()
 
     def _split(self, eta: Tensor) -> Tensor:
-        return eta.unflatten(1, (self.entries, self.levels))
+        return eta.reshape(-1, self.entries, self.levels)
 
 
 @final
