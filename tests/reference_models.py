@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pmodel.capability import Bound, Completes, Density, Latent, Marginalises, Samples
+from pmodel.capability import Bound, Completes, Density, Energy, Latent, Marginalises, Samples
 from pmodel.distribution import Normal
 from pmodel.domain import Discrete, Real, Sequences
 from pmodel.learning import Batch, ClosedForm, GradientTrained, Loss, Phase, Recipe
@@ -125,6 +125,13 @@ class Bell(Samples, Completes, Marginalises, ClosedForm):
 
     def _complete(self, x, observed, given, generator):
         return self._sample(len(x), given, generator)
+
+
+class Charged(Energy, Bell):
+    """A bell that says its energy too."""
+
+    def _energy(self, x, given):
+        return 7 - self._log_prob(x, given)
 
 
 class Box(Bell):

@@ -20,9 +20,9 @@ from pmodel.testing import ConformanceError, conformance, run_conformance
 from pmodel.train import Started, Stepped, plan, train
 from pmodel.train.ema import EVERY, MovingAverage
 from pmodel.wrappers import Dequantised, Standardised, Wrapper
-from reference_models import Bell, Box, Chain, Counted, Hops, Line, Pair, Track, Walk
+from reference_models import Bell, Box, Chain, Charged, Counted, Hops, Line, Pair, Track, Walk
 
-REFERENCES = (Counted, Bell, Box, Chain, Line, Hops, Pair, Walk, Track)
+REFERENCES = (Counted, Bell, Charged, Box, Chain, Line, Hops, Pair, Walk, Track)
 
 
 class VarianceForStd(Bell):
@@ -396,7 +396,26 @@ class GapsAreZeros(Track):
         return super()._log_marginal(torch.nan_to_num(x, posinf=torch.inf), torch.ones_like(observed), given)
 
 
+class HalfTheEnergy(Charged):
+    def _energy(self, x, given):
+        return 0.5 * super()._energy(x, given)
+
+
+class EnergyOfTheBatch(Charged):
+    def _energy(self, x, given):
+        energy = super()._energy(x, given)
+        return energy - energy.mean()
+
+
+class EnergyWithoutASlope(Charged):
+    def _energy(self, x, given):
+        return super()._energy(x, given).detach() + 0 * x.flatten(1).sum(1)
+
+
 SUBCLASSED = [
+    (HalfTheEnergy, "energies_differ_as_log_probabilities"),
+    (EnergyOfTheBatch, "energies_are_numbers"),
+    (EnergyWithoutASlope, "energies_have_gradients"),
     (EndIsFree, "probability_is_one"),
     (ScoresTheRest, "every_length_has_probability_one"),
     (EndsWhatIsCut, "probability_is_one"),
