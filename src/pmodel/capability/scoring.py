@@ -88,7 +88,7 @@ class Scores(Model):
                 )
                 values.append(_log_mean_exp(weights) if self.weighted else weights.mean(0))
                 errors.append(_log_mean_exp_stderr(weights) if self.weighted else _mean_stderr(weights))
-        estimator = "exact" if self.kind == "exact" else f"{self.way}, {effort} draws"
+        estimator = "exact" if self.kind == "exact" else f"{self.way}, {_draws(effort)}"
         return Likelihood(torch.cat(values), self.kind, estimator, torch.cat(errors) if effort > 1 else None)
 
     def _log_weights(
@@ -209,9 +209,13 @@ class Bound(Scores):
         return Likelihood(
             torch.cat(means),
             "lower_bound",
-            f"evidence lower bound, {effort} draws",
+            f"evidence lower bound, {_draws(effort)}",
             torch.cat(errors) if effort > 1 else None,
         )
+
+
+def _draws(effort: int) -> str:
+    return f"{effort} draw{'s' * (effort > 1)}"
 
 
 def _log_mean_exp(log_weights: Tensor) -> Tensor:
