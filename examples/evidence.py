@@ -21,9 +21,9 @@ with :math:`\Lambda = I + W^T W / s^2` and :math:`\Lambda_q` the precisions of t
 draws from                      what one finds
 ==============================  ============================================================================================
 the prior                       ρ grows exponentially with d: from some ten latents on, n draws see nothing of p(x)
-the best factorised normal      what a VAE's encoder has at best. It is narrower than the posterior, here from five latents on so
-                                narrow that ρ is *infinite*: few draws are better than from any other guess, but errors fall
-                                more slowly than 1/√n, and no standard error is true
+the best factorised normal      what a VAE's encoder has at best. It is narrower than the posterior, here from five latents on
+                                so narrow that ρ is *infinite*: few draws are better than from any other guess, but errors
+                                fall more slowly than 1/√n, and no standard error is true
 the same, with twice the std    ρ is finite, and the errors do what they should
 the posterior itself            ρ = 0: each draw has the weight p(x)
 ==============================  ============================================================================================
@@ -42,7 +42,7 @@ from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
 DIMENSIONS = (2, 5, 10, 20)
-REPEATS, DRAWS = 100, 4096
+REPEATS, DRAWS = 80, 4096
 """Estimates of each kind, and the most draws of one."""
 WAYS = {"prior": "#d65a1e", "factorised": "#5a3c96", "wider": "#206eb4", "posterior": "#3c8c50"}
 """Where z is drawn from, and its colour."""
@@ -101,12 +101,12 @@ class PCA:
 
     @property
     def log_evidence(self) -> float:
-        """log N(x; 0, WWᵀ + s² I)."""
+        """Log N(x; 0, WWᵀ + s² I)."""
         covariance = self.loadings @ self.loadings.T + self.std**2 * torch.eye(len(self.x), dtype=torch.float64)
         return float(Gaussian(torch.zeros_like(self.x), torch.linalg.inv(covariance)).log_prob(self.x))
 
     def log_likelihood(self, z: Tensor) -> Tensor:
-        """log p(x | z) of ``(..., d)``."""
+        """Log p(x | z) of ``(..., d)``."""
         scaled = (self.x - z @ self.loadings.T) / self.std
         return -0.5 * scaled.square().sum(-1) - len(self.x) * (math.log(self.std) + 0.5 * math.log(2 * math.pi))
 
@@ -116,10 +116,11 @@ class PCA:
         return self.log_likelihood(z) + self.prior.log_prob(z) - q.log_prob(z)
 
     def log_relative_second_moment(self, q: Gaussian) -> float:
-        r"""log(1 + ρ) = log ∫ p(z | x)² / q(z) dz, infinite where the integral is.
+        r"""The number log(1 + ρ) = log ∫ p(z | x)² / q(z) dz, infinite where the integral is.
 
-        With :math:`M = 2\Lambda - \Lambda_q`, :math:`\delta` the difference of the means of posterior and q, and exponents
-        collected, it is :math:`\log|\Lambda| - \frac12 \log|\Lambda_q| - \frac12 \log|M| + \delta^T (\Lambda_q M^{-1} \Lambda)\, \delta`.
+        With :math:`M = 2\Lambda - \Lambda_q`, and :math:`\delta` the difference of the means of posterior and q, it is
+
+        .. math:: \log|\Lambda| - \tfrac12 \log|\Lambda_q| - \tfrac12 \log|M| + \delta^T \Lambda_q M^{-1} \Lambda \, \delta.
         """
         exact = self.posterior
         rest = 2 * exact.precision - q.precision
@@ -204,7 +205,9 @@ def drawn(rows: tuple[Row, ...]) -> Figure:
         for row in (row for row in rows if row.d == d and row.way != "posterior"):
             panel.loglog(row.counts, row.errors, "o-", color=WAYS[row.way], markersize=4, label=row.way)
             if row.log_moment < math.inf:
-                line = [math.exp(0.5 * row.log_moment) * math.sqrt(-math.expm1(-row.log_moment) / n) for n in row.counts]
+                line = [
+                    math.exp(0.5 * row.log_moment) * math.sqrt(-math.expm1(-row.log_moment) / n) for n in row.counts
+                ]
                 panel.loglog(row.counts, line, "--", color=WAYS[row.way], linewidth=1)
         panel.set(title=f"{d} latents, {2 * d} entries", xlabel="draws n", ylim=(1e-3, 1e3))
     panels[0].set_ylabel("rms error of log p̂(x), nats")

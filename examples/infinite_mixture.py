@@ -127,18 +127,18 @@ class Plane:
         return (self.std / FINENESS) ** 2
 
     def each(self, z: Tensor) -> Tensor:
-        """log p(x | z) at every point, ``(N, K)``."""
+        """Log p(x | z) at every point, ``(N, K)``."""
         centres = self.decode(z)
         squares = torch.cdist(self.x, centres, compute_mode="donot_use_mm_for_euclid_dist").square()
         return -0.5 * squares / self.std**2 - math.log(2 * math.pi * self.std**2)
 
     def log_mixture(self, parts: Components) -> Tensor:
-        """log p_K at every point, ``(N,)``."""
+        """Log p_K at every point, ``(N,)``."""
         return torch.logsumexp(self.each(parts.z) + parts.weights.log(), 1)
 
     @functools.cached_property
     def log_prob(self) -> Tensor:
-        """log p at every point."""
+        """Log p at every point."""
         return self.log_mixture(dense())
 
     @functools.cached_property
@@ -181,8 +181,14 @@ def far_when_drawn(plane: Plane, counts: tuple[int, ...], repeats: int = REPEATS
 
 @dataclass(frozen=True)
 class Found:
-    """What is told and drawn: of each way, (KL, TV) for each of ``COUNTS``; I and the spread of ``SHOWN``; for each noise I and,
-    of each way, the least of ``COUNTS`` that is enough (of drawn ones, by theory), or None."""
+    """What is told and drawn.
+
+    Args:
+        ways: Of each way, (KL, TV) for each of ``COUNTS``.
+        information: I of ``SHOWN``.
+        spread: The integral of the standard deviation, of ``SHOWN``.
+        enough: For each noise I and, of each way, the least of ``COUNTS`` that is enough (of drawn ones, by theory), or None.
+    """
 
     ways: dict[str, list[tuple[float, float]]]
     information: float
@@ -219,7 +225,8 @@ def told(found: Found) -> str:
         lines.append(f"{K:3d}   " + " ".join(cells))
     lines.append(f"\n  s      I   components for {ENOUGH} nats: drawn (by theory)   placed   legendre")
     for std, row in found.enough.items():
-        lines.append(f"{std:3.1f} {row['I']:6.2f} {row['drawn']:44.0f} {row['placed'] or 'more':>12} {row['legendre'] or 'more':>9}")
+        counts = "".join(f"{row[way] or 'more':>11}" for way in ("placed", "legendre"))
+        lines.append(f"{std:3.1f} {row['I']:6.2f} {row['drawn']:44.0f}{counts}")
     return "\n".join(lines)
 
 
@@ -234,7 +241,9 @@ def drawn(found: Found) -> Figure:
         density = plane.log_mixture(parts).exp().reshape(len(plane.sides[0]), -1).T
         left, low = (float(side[0]) for side in plane.sides)
         extent = (left, -left, low, -low)
-        panel.imshow(density.sqrt(), origin="lower", extent=extent, interpolation="bilinear", cmap="Greys", vmax=0.5)
+        panel.imshow(
+            density.sqrt().numpy(), origin="lower", extent=extent, interpolation="bilinear", cmap="Greys", vmax=0.5
+        )
         centres = curve(parts.z)
         style = {"marker": "o", "markersize": 3, "linestyle": ""} if len(parts.z) < 100 else {"linewidth": 1}
         panel.plot(centres[:, 0], centres[:, 1], color="#d65a1e", **style)  # type: ignore[arg-type]

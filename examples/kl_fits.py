@@ -8,8 +8,8 @@ The target is :math:`p = \sum_k w_k N(m_k, s_k^2)`: a tall, narrow, light compon
 **Forward**, KL(p‖q), is maximum likelihood of data from p. Its only minimum has the moments of p:
 :math:`\mu = E_p[x]`, :math:`\sigma^2 = \mathrm{Var}_p[x]`. It covers both components, and the valley between them.
 
-**Reverse**, KL(q‖p), is what variational inference descends. It has a minimum at each component that stands apart, and the start
-decides which of them is found. With :math:`r_k = (p - w_k N_k) / (w_k N_k)`, which is what the other components add,
+**Reverse**, KL(q‖p), is what variational inference descends. It has a minimum at each component that stands apart, and the
+start decides which of them is found. With :math:`r_k = (p - w_k N_k) / (w_k N_k)`, which is what the other components add,
 
 .. math:: \mathrm{KL}(q \| p) = -\log w_k + \mathrm{KL}(q \| N(m_k, s_k^2)) - E_q[\log(1 + r_k)].
 
@@ -22,8 +22,8 @@ the weight, and two components cost the same at
 
 .. math:: \sigma^2 = \frac{2 \log\frac{w_1 / s_1}{w_2 / s_2}}{1/s_1^2 - 1/s_2^2},
 
-where :math:`w_k / s_k` is the height of a peak but for a constant. In the limit σ → 0 only heights count: that is the *mode* of p,
-the point of maximum a posteriori, and no approximation of p by its divergence.
+where :math:`w_k / s_k` is the height of a peak but for a constant. In the limit σ → 0 only heights count: that is the *mode*
+of p, the point of maximum a posteriori, and no approximation of p by its divergence.
 """
 
 from __future__ import annotations
@@ -206,7 +206,9 @@ def told(found: Found) -> str:
     for name, fit in {**rows, "reverse, at the peak of .19": best[1]}.items():
         lines.append(f"{name:<34} {fit.mu:8.4f} {fit.std:7.4f} {fit.forward:9.4f} {fit.reverse:8.4f}")
     lines.append(f"-log weight: {-math.log(0.3):.4f} of the peak of .60, {-math.log(0.7):.4f} of the peak of .19")
-    ends = {peak: [f"{mu:.0f}" for mu, fit in found.starts.items() if owner(p, fit) == k] for k, peak in enumerate(PEAKS)}
+    ends = {
+        peak: [f"{mu:.0f}" for mu, fit in found.starts.items() if owner(p, fit) == k] for k, peak in enumerate(PEAKS)
+    }
     lines += [f"starts that end at the peak of {peak}: means {', '.join(means)}" for peak, means in ends.items()]
     lines.append("\nmeans apart by    KL(q‖p) at .60    at .19")
     lines += [f"{gap:4.1f}              {_or_none(a)}            {_or_none(b)}" for gap, (a, b) in found.nearer.items()]
@@ -237,7 +239,13 @@ def _fits(panel: Axes, p: Mixture, found: Found) -> None:
     for fit, colour, name in named:
         density = torch.exp(-0.5 * ((x - fit.mu) / fit.std) ** 2) / (fit.std * math.sqrt(2 * math.pi))
         panel.plot(x, density, color=colour, label=f"{name}: KL(q‖p) = {fit.reverse:.3f}")
-    panel.set(title="the fits (the peak of the light one is at 2.0)", xlabel="x", ylabel="density", xlim=(-9, 17), ylim=(0, 0.95))
+    panel.set(
+        title="the fits (the light one peaks at 2.0)",
+        xlabel="x",
+        ylabel="density",
+        xlim=(-9, 17),
+        ylim=(0, 0.95),
+    )
     panel.legend(frameon=False, fontsize=9)
 
 
@@ -248,14 +256,18 @@ def _valleys(panel: Axes, p: Mixture) -> None:
     least = torch.stack([reverse(p, m.expand(len(log_std)), log_std).min() for m in mu])
     panel.plot(mu, least, color="black")
     for weight, colour, name in ((0.3, ORANGE, "−log .3"), (0.7, PURPLE, "−log .7")):
-        panel.axhline(-math.log(weight), color=colour, linestyle="--", linewidth=1, label=f"{name} = {-math.log(weight):.3f}")
+        panel.axhline(
+            -math.log(weight), color=colour, linestyle="--", linewidth=1, label=f"{name} = {-math.log(weight):.3f}"
+        )
     panel.set(title="KL(q‖p), the least over the width of q", xlabel="mean of q", ylabel="nats", ylim=(0, 6))
     panel.legend(frameon=False, fontsize=9, loc="upper center")
 
 
 def _widths(panel: Axes, p: Mixture) -> None:
     std = torch.logspace(-1.3, 0.5, 200, dtype=torch.float64)
-    for cost, colour, name in zip(at_fixed_width(p, std).T, (ORANGE, PURPLE), ("tall, light", "broad, heavy"), strict=True):
+    for cost, colour, name in zip(
+        at_fixed_width(p, std).T, (ORANGE, PURPLE), ("tall, light", "broad, heavy"), strict=True
+    ):
         panel.plot(std, cost, color=colour, label=f"at the {name} component")
     panel.axvline(crossing(p), color=GREY, linestyle=":", label=f"equal at σ = {crossing(p):.3f}")
     panel.set(title="the width of q held fixed", xlabel="σ", ylabel="KL(q‖p), nats", xscale="log", ylim=(0, 7))

@@ -1,4 +1,4 @@
-"""Whether docs/inference.md tells what an example tells now: the same words, and numbers that agree as far as arithmetic does."""
+"""Whether docs/inference.md tells what an example tells now: the same words, and the same numbers but for arithmetic."""
 
 import re
 from pathlib import Path
