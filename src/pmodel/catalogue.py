@@ -303,6 +303,17 @@ MODELS: tuple[Row, ...] = (
         paper="https://arxiv.org/abs/1511.06434",
         line="a convolutional generator trained against a discriminator",
     ),
+    Row(
+        name="autoencoder",
+        target="pmodel.representation.autoencoder:Autoencoder",
+        family="representation",
+        density="none",
+        capabilities=("encode", "decode"),
+        domains=("discrete", "real"),
+        year=2006,
+        paper="https://doi.org/10.1126/science.1127647",
+        line="a code for each datum and the way back; with a density of its codes it draws new data",
+    ),
 )
 
 WRAPPERS: dict[str, str] = {

@@ -1,0 +1,413 @@
+r"""What a representation is worth: classifiers with few labels, on codes that were learned without any.
+
+A model with a latent has learned from all training data, none of them labelled. Then some are labelled, and from these alone
+a classifier is made, in several ways:
+
+====================  ==============================================================================================
+way                   classifier
+====================  ==============================================================================================
+``fine-tuned``        the encoder and a linear layer on its codes, both trained on the labelled data
+``from scratch``      the same network, trained in the same way, from fresh weights
+``linear probe``      a linear layer on the codes; the encoder stays as it is
+``nearest codes``     the labels of the nearest codes
+``PCA, linear``       a linear layer on as many principal components of the training data as a code has entries
+``PCA, nearest``      the labels of the nearest, by these principal components
+====================  ==============================================================================================
+
+What fine-tuning has over ``from scratch`` is what the unlabelled data taught the encoder; what the probes have over PCA's is
+what the encoder does and no linear map. Each seed labels other data and begins with other fresh weights, and two ways are
+compared seed by seed.
+
+Source:
+    | Greedy layer-wise training of deep networks (Bengio, Lamblin, Popovici and Larochelle, 2006)
+    | https://papers.nips.cc/paper/3048-greedy-layer-wise-training-of-deep-networks
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean, stdev
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..capability import evaluating
+from ..construction import build
+from ..data import Dataset, Split
+from ..domain import Discrete
+from ..errors import BadInput, DataError, NotSupported, RangeError, require_whole, unknown
+from ..metrics.fid import Moments
+from ..model import Model
+from ..randomness import forked, generator, some
+from .prediction import Predicted, predicted
+from .probes import linear_probe, nearest_probe
+
+__all__ = ["WAYS", "FewLabels", "encoded", "few_labels", "fine_tuned", "labelled"]
+
+BLOCK = 2048
+"""Data that are encoded together."""
+BATCH = 128
+"""Labelled data in a step of fine-tuning, at most."""
+UNLABELLED = 20_000
+"""Training data that principal components and scales are taken from, at most."""
+STEPS, RATE = 100, 1e-3
+"""Of fine-tuning."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class FewLabels:
+    """How good the classifiers are.
+
+    Args:
+        found: By the name of the way, one for each seed.
+        data: The data set's name.
+        labels: How many data were labelled.
+        seeds: Of the choice of the labelled data and of fresh weights.
+    """
+
+    found: Mapping[str, tuple[Predicted, ...]]
+    data: str
+    labels: int
+    seeds: tuple[int, ...]
+
+    def accuracy(self, way: str) -> tuple[float, float]:
+        """The mean over the seeds, and its standard error (NaN for a single seed).
+
+        Raises:
+            UnknownName: if that way was not tried.
+        """
+        return _mean(self.each(way))
+
+    def gain(self, way: str, over: str) -> tuple[float, float]:
+        """By how much one way is more accurate than another: the mean of the differences by seed, and its standard error.
+
+        Raises:
+            UnknownName: if one of them was not tried.
+        """
+        return _mean([a - b for a, b in zip(self.each(way), self.each(over), strict=True)])
+
+    def each(self, way: str) -> list[float]:
+        """The accuracy for each seed.
+
+        Raises:
+            UnknownName: if that way was not tried.
+        """
+        if way not in self.found:
+            raise unknown("way that was tried", way, self.found)
+        return [one.accuracy for one in self.found[way]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Means, standard errors and each seed's accuracy, as JSON."""
+        ways = {}
+        for way in self.found:
+            mean, stderr = self.accuracy(way)
+            ways[way] = {"accuracy": mean, "stderr": None if math.isnan(stderr) else stderr, "each": self.each(way)}
+        return {"data": self.data, "labels": self.labels, "seeds": list(self.seeds), "n": self.n, "ways": ways}
+
+    @property
+    def n(self) -> int:
+        """Test data."""
+        return next(iter(self.found.values()))[0].n
+
+    def __str__(self) -> str:
+        """The table."""
+        lines = [f"{self.data}: {self.labels} labels; accuracy on {self.n} test data, mean of {len(self.seeds)} seeds"]
+        for way in self.found:
+            mean, stderr = self.accuracy(way)
+            lines.append(f"{way:<14}{mean:8.1%}" + ("" if math.isnan(stderr) else f" ± {stderr:.1%}"))
+        return "\n".join(lines)
+
+
+def few_labels(
+    model: Model,
+    data: Dataset,
+    *,
+    labels: int = 100,
+    seeds: int | Iterable[int] = 5,
+    ways: Iterable[str] | None = None,
+    steps: int = STEPS,
+    rate: float = RATE,
+) -> FewLabels:
+    """Make classifiers from few labels in several ways, and judge them on the test data.
+
+    Args:
+        model: A model with a latent and without a condition that has learned from the training data.
+        data: The same data, with their labels.
+        labels: How many training data are labelled, as many of each class as can be.
+        seeds: How many times, or with which seeds.
+        ways: Which ways of ``WAYS``; None for all of them.
+        steps: Of ``fine-tuned`` and ``from scratch``.
+        rate: Their learning rate at the start.
+
+    Raises:
+        NotSupported: if the model has no latent, or discrete codes, which cannot be fine-tuned.
+        BadInput: if the model has a condition or is of other data, or there are not as many data to label.
+        DataError: if the data have no labels.
+        RangeError: if a number is out of range.
+        UnknownName: if there is no such way.
+    """
+    if model.domain != data.domain:
+        raise BadInput(f"The model is of other data than {data.name}.", got=model.domain, hint=f"expected {data.domain}")
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    names = tuple(WAYS) if ways is None else tuple(ways)
+    for name in names:
+        if name not in WAYS:
+            raise unknown("way", name, WAYS)
+    if not chosen or not names:
+        raise BadInput("There must be a seed and a way to try.", got=f"seeds {chosen}, ways {names}")
+    parts = [labelled(data, labels, seed) for seed in chosen]
+    bench, truth = _Bench(model, data, steps, rate), _labels(data.test)
+    found = {
+        name: tuple(predicted(WAYS[name](bench, part, seed), truth) for part, seed in zip(parts, chosen, strict=True))
+        for name in names
+    }
+    return FewLabels(found, data.name, labels, chosen)
+
+
+def labelled(data: Dataset, labels: int, seed: int) -> Split:
+    """Training data to be labelled: as many of each class as can be, drawn at random.
+
+    Args:
+        data: With labels.
+        labels: How many; what does not go round goes to the first classes.
+        seed: Of the draw.
+
+    Raises:
+        DataError: if the data have no labels.
+        RangeError: if the number is out of range.
+        BadInput: if some class has too few data.
+    """
+    if data.given is None:
+        raise DataError(f"{data.name} has no labels.", got=data.summary, hint="take data with classes")
+    require_whole("labels", labels, data.given.levels, len(data.train))
+    rows = []
+    for label in range(data.given.levels):
+        share = labels // data.given.levels + (label < labels % data.given.levels)
+        own = (_labels(data.train) == label).nonzero().flatten()
+        if len(own) < share:
+            raise BadInput(f"There are not {share} data of every class.", got=f"{len(own)} with label {label}")
+        rows.append(own[some(len(own), share, generator(seed, "labelled", label))])
+    return data.train.take(torch.cat(rows))
+
+
+def encoded(model: Model, x: object) -> Tensor:
+    """Codes as features: the means of q(z | x), flat, and indicators of discrete codes. ``(N, d)`` float64.
+
+    Args:
+        model: A model with a latent and without a condition.
+        x: Data, ``(N, *shape)``.
+
+    Raises:
+        NotSupported: if the model has no latent.
+        BadInput: if it has a condition, or the data do not fit.
+    """
+    encoder, data = _encoder(model), model.domain.check(x)
+    with evaluating(model):
+        return torch.cat([_features(encoder, part).double().cpu() for part in data.split(BLOCK)])
+
+
+def fine_tuned(
+    model: Model, x: object, y: Tensor, new: object, classes: int, *, steps: int = STEPS, rate: float = RATE, seed: int = 0
+) -> Tensor:
+    """Train a copy of the encoder, and a linear layer on its codes, on labelled data; then classify new ones.
+
+    The linear layer starts at zero and sees codes that are centred and have an overall scale of 1. Both learn by Adam, in
+    batches of at most 128, while the rate falls to zero along a cosine.
+
+    Args:
+        model: A model with a latent of real codes and without a condition; it is left as it is.
+        x: Labelled data, ``(n, *shape)``.
+        y: Their labels, int64 ``(n,)``.
+        new: Data to classify, ``(N, *shape)``.
+        classes: The number K of labels.
+        steps: Of training.
+        rate: The learning rate at the start.
+        seed: Of the order of the data, and of dropout.
+
+    Returns:
+        Log-probabilities ``(N, K)``, float64.
+
+    Raises:
+        NotSupported: if the model has no latent, or discrete codes: no gradient passes through them.
+        BadInput: if it has a condition, or the data do not fit.
+        RangeError: if a number is out of range.
+    """
+    require_whole("steps", steps, 1, 10**6)
+    if not 0 < rate < 1:
+        raise RangeError("rate is between 0 and 1.", got=rate)
+    known, labels = model.domain.check(x).to(model.device), y.to(model.device)
+    network = _Classifier(model, known, classes)
+    adam = torch.optim.Adam(network.parameters(), lr=rate)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
+    network.train()
+    for step in range(steps):
+        rows = some(len(labels), BATCH, generator(seed, "fine-tuning", step)).to(labels.device)
+        with forked(seed, "fine-tuning layers", step):
+            loss = F.cross_entropy(network(known[rows]), labels[rows])
+        adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        fall.step()
+    with evaluating(network):
+        parts = model.domain.check(new).split(BLOCK)
+        return torch.cat([network(part.to(model.device)).double().cpu() for part in parts]).log_softmax(1)
+
+
+@final
+class _Classifier(nn.Module):
+    """A copy of an encoder, and a linear layer on its codes.
+
+    Args:
+        model: Whose encoder.
+        x: Data whose codes give the scale.
+        classes: The number of labels.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, model: Model, x: Tensor, classes: int) -> None:
+        super().__init__()
+        z = encoded(model, x)
+        if isinstance(_encoder(model).codes, Discrete):
+            hint = "probe them: ways=('linear probe', 'nearest codes')"
+            raise NotSupported("No gradient passes through discrete codes.", got=type(model).__name__, hint=hint)
+        self.encoder: Any = copy.deepcopy(model)
+        self.top = nn.Linear(z.shape[1], classes)
+        nn.init.zeros_(self.top.weight)
+        nn.init.zeros_(self.top.bias)
+        mean, scale = _scale(z)
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("scale", scale.float())
+        self.to(model.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, ``(N, K)``."""
+        z = (_features(self.encoder, x) - self.mean) / self.scale
+        return self.top(z.float())  # type: ignore[no-any-return]
+
+
+@final
+class _Frozen:
+    """Features that stay as they are, centred and of overall scale 1 over the unlabelled data.
+
+    Args:
+        of: From data to features ``(N, d)``.
+        unlabelled: Data that give the scale.
+        new: Data to classify.
+    """
+
+    def __init__(self, of: Callable[[Any], Tensor], unlabelled: Any, new: Any) -> None:
+        self.of = of
+        self.mean, self.scale = _scale(of(unlabelled))
+        self.new = self(new)
+
+    def __call__(self, x: Any) -> Tensor:
+        """The features of data."""
+        return (self.of(x) - self.mean) / self.scale
+
+
+@final
+class _Bench:
+    """What the ways share: a model, data, and features that are computed once."""
+
+    def __init__(self, model: Model, data: Dataset, steps: int, rate: float) -> None:
+        self.model, self.data, self.steps, self.rate = model, data, steps, rate
+        assert data.given is not None  # noqa: S101 - some data were labelled
+        self.classes = data.given.levels
+
+    @cached_property
+    def unlabelled(self) -> Tensor:
+        """Some training data."""
+        return self.data.train.x[some(len(self.data.train), UNLABELLED, generator(0, "unlabelled"))]
+
+    @cached_property
+    def codes(self) -> _Frozen:
+        """The model's codes."""
+        return _Frozen(lambda x: encoded(self.model, x), self.unlabelled, self.data.test.x)
+
+    @cached_property
+    def components(self) -> _Frozen:
+        """As many principal components as a code has entries."""
+        axes = _principal_axes(_flat(self.unlabelled), self.codes.new.shape[1])
+        return _Frozen(lambda x: _flat(x) @ axes, self.unlabelled, self.data.test.x)
+
+    def tuned(self, model: Model, part: Split, seed: int) -> Tensor:
+        """The test data, classified by an encoder that is trained on the labelled ones."""
+        settings: dict[str, Any] = {"steps": self.steps, "rate": self.rate, "seed": seed}
+        return fine_tuned(model, part.x, _labels(part), self.data.test.x, self.classes, **settings)
+
+    def fresh(self, seed: int) -> Model:
+        """The model before it learned."""
+        with forked(seed, "from scratch"):
+            model = build(self.model.spec())
+        model.prepare(self.data.domain.check(self.unlabelled), None, generator(seed, "from scratch", "prepare"))
+        return model.to(self.model.device)
+
+    def linear(self, features: _Frozen, part: Split) -> Tensor:
+        """A linear probe."""
+        return linear_probe(features(part.x), _labels(part), features.new, self.classes)
+
+    def nearest(self, features: _Frozen, part: Split) -> Tensor:
+        """The nearest labelled data."""
+        return nearest_probe(features(part.x), _labels(part), features.new, self.classes)
+
+
+WAYS: Mapping[str, Callable[[_Bench, Split, int], Tensor]] = {
+    "fine-tuned": lambda bench, part, seed: bench.tuned(bench.model, part, seed),
+    "from scratch": lambda bench, part, seed: bench.tuned(bench.fresh(seed), part, seed),
+    "linear probe": lambda bench, part, seed: bench.linear(bench.codes, part),
+    "nearest codes": lambda bench, part, seed: bench.nearest(bench.codes, part),
+    "PCA, linear": lambda bench, part, seed: bench.linear(bench.components, part),
+    "PCA, nearest": lambda bench, part, seed: bench.nearest(bench.components, part),
+}
+"""From the labelled data and a seed to log-probabilities of the test data."""
+
+
+def _encoder(model: Any) -> Any:
+    """The model, if it encodes without being told a label."""
+    model._require("encode")
+    if model.given is not None:
+        hint = "fit it without conditional=true"
+        raise BadInput("A representation is made without labels: the model has a condition.", got=model.given, hint=hint)
+    return model
+
+
+def _features(encoder: Any, x: Tensor) -> Tensor:
+    """Codes as a matrix, ``(N, d)``, through which gradients pass."""
+    q, codes = encoder._encode(x.to(encoder.device), None), encoder.codes
+    if isinstance(codes, Discrete):
+        return F.one_hot(q.mode, codes.levels).flatten(1)
+    return q.mean.flatten(1)  # type: ignore[no-any-return]
+
+
+def _scale(z: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of features, ``(d,)``, and one scale for all: entries of which a code makes no use stay small."""
+    centred = z - z.mean(0)
+    return z.mean(0), centred.square().mean().sqrt().clamp_min(1e-12)
+
+
+def _principal_axes(x: Tensor, count: int) -> Tensor:
+    """Orthonormal directions of the largest variances, ``(D, count)``; all of them where there are fewer."""
+    vectors: Tensor = torch.linalg.eigh(Moments.of(x).covariance).eigenvectors
+    return vectors.flip(1)[:, :count]
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.flatten(1).double()
+
+
+def _labels(split: Split) -> Tensor:
+    assert split.y is not None  # noqa: S101 - only asked of data with labels
+    return split.y
+
+
+def _mean(values: list[float]) -> tuple[float, float]:
+    return fmean(values), stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
