@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..distribution import Distribution
-from ..domain import Domain, Real
+from ..domain import Discrete, Domain, Real
 from ..errors import NotSupported
 from ..model import Model
 from .verbs import evaluating
@@ -43,6 +43,17 @@ class Latent(Model):
     def prior_options(self) -> Mapping[str, Any]:
         """The options of the usual prior that go with a model of this size. The default leaves it as it is."""
         return {}
+
+    def _lacking(self, verb: str) -> NotSupported:
+        """What makes a model that only encodes do more."""
+        error = super()._lacking(verb)
+        discrete = self.can("decode") and isinstance(self.codes, Discrete)
+        if self.can("decode") and (verb == "sample" or (discrete and verb in ("score", "elbo"))):
+            priors = "pixelcnn, transformer or made" if discrete else "gaussian, mixture or maf"
+            error.hint = f"a density of its codes makes it generative: prior={priors}; {error.hint}"
+        elif self.can("decode") and verb == "score":
+            error.hint = f"decode(encode(x).mean).log_prob(x) is that of data given their codes; {error.hint}"
+        return error
 
     @abstractmethod
     def _encode(self, x: Tensor, given: Tensor | None) -> Distribution: ...

@@ -27,29 +27,60 @@ Source:
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal, cast, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from ..capability import Latent
-from ..distribution import Bernoulli, Categorical, DiscretisedLogistic, Distribution, Normal, Point
+from ..distribution import Distribution, Normal, Point
 from ..domain import Discrete, Domain, Real
 from ..errors import RangeError, require_whole
+from ..explicit.approximate.vae.observation import LikelihoodName, Observation
 from ..explicit.approximate.vae.trunks import Architecture, perceptron, trunk
-from ..explicit.approximate.vae.vae import COARSE, DEPTH, FINEST, LikelihoodName, _architecture, _likelihood
+from ..explicit.approximate.vae.vae import DEPTH, _architecture
 from ..learning import Batch, GradientTrained, Loss, Phase, Recipe
 
 __all__ = ["Autoencoder"]
 
 FLOOR = 1e-2
+"""The least standard deviation of real data given their codes. A code that holds all of a datum would have no best one."""
 
 
 @final
 class Autoencoder(Latent, GradientTrained):
+    r"""An autoencoder: a point for each datum, and a distribution of data for each point.
+
+    ``encode(x).mean`` is the code, ``decode(z)`` the distribution p(x | z), whose ``mean`` is the restored datum. It neither
+    draws nor scores data by itself: ``make("autoencoder", domain, prior="gaussian")`` does the first.
+
+    Args:
+        domain: Discrete or real data of any shape.
+        given: A class label, which encoder and decoder are both told; or None.
+        latent: Entries of z. None takes 32, and half as many as a datum has where these are less than 64.
+        architecture: ``dense``: perceptrons only. ``conv``: four 3×3 convolutions of 1, 2, 2, 2 times ``channels``, strides
+            1, 2, 2, 1, and their mirror. ``residual``: strided convolutions down to 7×7 and a residual block there, cheaper
+            and better. ``auto``: residual for pictures.
+        layers: Hidden layers of the perceptrons between convolutions and code. None takes the architecture's own; with
+            ``dense``, 0 makes encoder and decoder linear.
+        width: Units of a hidden layer.
+        channels: Channels of the outermost convolution.
+        likelihood: p(x | z). Discrete data: ``bernoulli`` (two levels), ``categorical``, or ``logistic`` (ordered levels).
+            Real data: ``normal`` with a learned std for each entry, or ``isotropic`` with one for all. ``auto``: the first
+            that fits, but logistic for grey or coloured pictures and for more than 32 levels.
+        noise: The standard deviation of Gaussian noise that is added to what the encoder sees in training: levels lie on
+            [-1, 1], and ``make`` standardises real data.
+        masking: The part of the entries that the encoder does not see in training: they are at the lowest level, or 0.
+
+    Raises:
+        BadInput: if an architecture or likelihood does not fit the domain.
+        RangeError: if a number is out of range.
+    """
+
     natives: ClassVar[tuple[type[Domain], ...]] = (Discrete, Real)
     conditional: ClassVar[bool] = True
+    deterministic = True
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"latent": 2, "architecture": "dense", "layers": 1, "width": 8},
         "small": {"latent": 16, "width": 128, "channels": 8},
@@ -70,25 +101,16 @@ class Autoencoder(Latent, GradientTrained):
         masking: float = 0.0,
     ) -> None:
         super().__init__(domain, given)
+        _check_options(latent, layers, width, channels, noise, masking)
         self.latent = min(32, max(1, domain.entries // 2)) if latent is None else latent
         self.noise, self.masking = noise, masking
         self.labels = len(self.given_frequencies)
-        self.levels = domain.levels if isinstance(domain, Discrete) else 0
-        self.likelihood = _likelihood(likelihood, self.levels, picture=domain.image)
-        heads = {"categorical": self.levels, "logistic": 2}.get(self.likelihood, 1)
         chosen = _architecture(architecture, domain)
-        self.inward, self.features, expected, self.outward = trunk(chosen, domain, channels, heads)
+        self.observation = Observation(domain, likelihood)
+        self.inward, self.features, expected, self.outward = trunk(chosen, domain, channels, self.observation.heads)
         hidden = [width] * (DEPTH[chosen] if layers is None else layers)
         self.encoder = perceptron(self.features + self.labels, hidden, self.latent)
         self.decoder = perceptron(self.latent + self.labels, hidden, expected)
-        self.offset = nn.Parameter(torch.zeros(*domain.shape, heads))
-        if self.likelihood in ("normal", "isotropic"):
-            sides = domain.shape if self.likelihood == "normal" else (1,) * len(domain.shape)
-            self.log_std = nn.Parameter(torch.zeros(sides))
-
-    @property
-    def codes(self):
-        return Real((self.latent,))
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> Autoencoder:
@@ -99,66 +121,58 @@ class Autoencoder(Latent, GradientTrained):
         """AdamW, with a cosine schedule and a moving average."""
         return Recipe(batch=128, rate=2e-3, ema=0.999, clip=100.0)
 
-    @torch.no_grad()
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
-        x = self._scaled(subset)
-        if self.likelihood == "bernoulli":
-            self.offset.copy_(((subset.sum(0) + 0.5) / (len(x) + 1)).logit().unsqueeze(-1))
-        elif self.likelihood == "categorical":
-            counts = torch.stack([(subset == level).sum(0) for level in range(self.levels)], -1)
-            self.offset.copy_(((counts + 1) / (len(x) + self.levels)).log())
-        elif self.likelihood == "logistic":
-            scale = x.std(0, correction=0) * (math.sqrt(3) / math.pi)  # a logistic's std is pi s / sqrt 3
-            self.offset.copy_(torch.stack([x.mean(0), scale.log().clamp_min(COARSE)], -1))
-        else:
-            variance = x.var(0, correction=0)
-            variance = variance.mean() if self.likelihood == "isotropic" else variance
-            self.offset.copy_(x.mean(0).unsqueeze(-1))
-            self.log_std.copy_(0.5 * variance.clamp_min(1e-8).log().expand_as(self.log_std))
+        """Start the decoder at the best likelihood that ignores z."""
+        self.observation.prepare(subset)
 
     def _encode(self, x: Tensor, given: Tensor | None) -> Point:
-        return Point(self._code(self._scaled(x), given))
+        return Point(self._code(self.observation.scaled(x), given))
 
-    def _code(self, x, given):
+    def _code(self, x: Tensor, given: Tensor | None) -> Tensor:
+        """The codes of data as the encoder sees them."""
         features = self.inward(x).reshape(len(x), self.features)
-        return self.encoder(self._told(features, given)).to(self.offset.dtype)
-
-    def _corrupted(self, x, generator):
-        if self.noise:
-            x = x + self.noise * torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-        if self.masking:
-            gone = torch.rand(x.shape, generator=generator, device=x.device) < self.masking
-            x = torch.where(gone, -1.0 if self.levels else 0.0, x)
-        return x
+        return self.encoder(self._told(features, given)).to(x.dtype)  # type: ignore[no-any-return]
 
     def _decode(self, z: Tensor, given: Tensor | None) -> Distribution:
-        outputs = self.outward(self.decoder(self._told(z.to(self.offset.dtype), given)))
-        outputs = outputs.to(self.offset.dtype) + self.offset
-        if self.likelihood == "bernoulli":
-            return Bernoulli(outputs.squeeze(-1))
-        if self.likelihood == "categorical":
-            return Categorical(outputs)
-        if self.likelihood == "logistic":
-            mu, log_scale = outputs.unbind(-1)
-            return DiscretisedLogistic(mu, log_scale.clamp(FINEST, 7.0), self.levels)
-        return Normal(outputs.squeeze(-1), (self.log_std.mul(2).exp() + FLOOR**2).sqrt())
+        p: Distribution = self.observation(
+            self.outward(self.decoder(self._told(z.to(self.observation.offset.dtype), given)))
+        )
+        return Normal(p.mu, (p.std.square() + FLOOR**2).sqrt()) if isinstance(p, Normal) else p
 
     def phases(self) -> tuple[Phase, ...]:
+        """One phase: encoder and decoder climb the likelihood of the data given their codes."""
         return (Phase("reconstruction", tuple(self.parameters()), self._loss),)
 
     def _loss(self, batch: Batch, generator: Generator) -> Loss:
-        x = self._corrupted(self._scaled(batch.x), generator)
-        z = self._code(x, batch.given)
+        seen = self._corrupted(self.observation.scaled(batch.x), generator)
+        z = self._code(seen, batch.given)
         reconstruction = self._decode(z, batch.given).log_prob(batch.x).mean()
         return Loss(-reconstruction, {"reconstruction": reconstruction})
 
-    def _scaled(self, x: Tensor) -> Tensor:
-        """Levels on [-1, 1]; real data as they are."""
-        x = x.to(self.offset.dtype)
-        return x * (2 / max(1, self.levels - 1)) - 1 if self.levels else x
+    def _corrupted(self, x: Tensor, generator: Generator) -> Tensor:
+        """What the encoder sees of data on its scale, in training."""
+        if self.noise:
+            x = x + self.noise * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        if self.masking:
+            hidden = torch.rand(x.shape, generator=generator, device=x.device) < self.masking
+            x = x.masked_fill(hidden, -1.0 if isinstance(self.domain, Discrete) else 0.0)
+        return x
 
     def _told(self, features: Tensor, given: Tensor | None) -> Tensor:
         """Features with the label beside them, one-hot: the next linear layer adds an embedding of it."""
         if given is None:
             return features
         return torch.cat([features, F.one_hot(given, self.labels).to(features.dtype)], 1)
+
+
+def _check_options(
+    latent: int | None, layers: int | None, width: int, channels: int, noise: float, masking: float
+) -> None:
+    whole = {"latent": (latent, 1), "layers": (layers, 0), "width": (width, 1), "channels": (channels, 1)}
+    for name, (value, low) in whole.items():
+        if value is not None:
+            require_whole(name, value, low, 2**16)
+    if not 0 <= noise < math.inf:
+        raise RangeError("noise is a standard deviation, 0 or more and finite.", got=noise)
+    if not 0 <= masking < 1:
+        raise RangeError("masking is from 0 to less than 1.", got=masking)

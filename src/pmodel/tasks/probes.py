@@ -81,15 +81,13 @@ def _cross_validated(inputs: Any, labels: Any) -> float:
     split = StratifiedKFold(folds, shuffle=True, random_state=0)
 
     def held_out(penalty: float) -> float:
-        return float(
-            cross_val_score(_regression(penalty), inputs, labels, cv=split, scoring="neg_log_loss").mean()
-        )
+        return float(cross_val_score(_regression(penalty), inputs, labels, cv=split, scoring="neg_log_loss").mean())
 
     return max(PENALTIES, key=held_out)
 
 
 def nearest_probe(z: Tensor, y: Tensor, new: Tensor, classes: int, *, neighbours: int = NEIGHBOURS) -> Tensor:
-    """The labels of the nearest labelled features. Arguments and errors are those of ``linear_probe``, beside:
+    """The labels of the nearest labelled features, by the votes of several.
 
     Args:
         z: Features of the labelled data, ``(n, d)``.
@@ -102,7 +100,8 @@ def nearest_probe(z: Tensor, y: Tensor, new: Tensor, classes: int, *, neighbours
         Log-probabilities ``(N, K)``, float64.
 
     Raises:
-        RangeError: if there are not so many neighbours.
+        ShapeError: if features and labels do not fit each other.
+        RangeError: if a label is none of the K, or there are not so many neighbours.
     """
     _require_labelled(z, y, new, classes)
     if not 1 <= neighbours <= len(z):

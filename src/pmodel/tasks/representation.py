@@ -154,7 +154,9 @@ def few_labels(
         UnknownName: if there is no such way.
     """
     if model.domain != data.domain:
-        raise BadInput(f"The model is of other data than {data.name}.", got=model.domain, hint=f"expected {data.domain}")
+        raise BadInput(
+            f"The model is of other data than {data.name}.", got=model.domain, hint=f"expected {data.domain}"
+        )
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     names = tuple(WAYS) if ways is None else tuple(ways)
     for name in names:
@@ -214,7 +216,15 @@ def encoded(model: Model, x: object) -> Tensor:
 
 
 def fine_tuned(
-    model: Model, x: object, y: Tensor, new: object, classes: int, *, steps: int = STEPS, rate: float = RATE, seed: int = 0
+    model: Model,
+    x: object,
+    y: Tensor,
+    new: object,
+    classes: int,
+    *,
+    steps: int = STEPS,
+    rate: float = RATE,
+    seed: int = 0,
 ) -> Tensor:
     """Train a copy of the encoder, and a linear layer on its codes, on labelled data; then classify new ones.
 
@@ -376,7 +386,9 @@ def _encoder(model: Any) -> Any:
     model._require("encode")
     if model.given is not None:
         hint = "fit it without conditional=true"
-        raise BadInput("A representation is made without labels: the model has a condition.", got=model.given, hint=hint)
+        raise BadInput(
+            "A representation is made without labels: the model has a condition.", got=model.given, hint=hint
+        )
     return model
 
 
