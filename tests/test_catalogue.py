@@ -11,6 +11,7 @@ import pytest
 
 import pmodel.explicit
 import pmodel.implicit
+import pmodel.representation
 from pmodel import catalogue
 from pmodel.catalogue import MODELS, WRAPPERS, Row, able, find, models, resolve
 from pmodel.cli.listing import options_json
@@ -81,7 +82,7 @@ def test_options_have_defaults_and_documentation(row):
 
 def test_every_public_model_of_the_families_has_a_row():
     found = set()
-    for family in (pmodel.explicit, pmodel.implicit):
+    for family in (pmodel.explicit, pmodel.implicit, pmodel.representation):
         for module in pkgutil.walk_packages(family.__path__, f"{family.__name__}."):
             for name, value in vars(importlib.import_module(module.name)).items():
                 public = inspect.isclass(value) and issubclass(value, Model) and not name.startswith("_")

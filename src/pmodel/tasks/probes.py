@@ -16,6 +16,7 @@ Source:
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -56,8 +57,8 @@ def linear_probe(z: Tensor, y: Tensor, new: Tensor, classes: int, *, penalty: fl
         BadInput: if fewer than two different labels are known.
     """
     _require_labelled(z, y, new, classes)
-    if len(y.unique()) < 2:
-        raise BadInput("A linear probe needs data of two labels at least.", got=y.unique().tolist())
+    if len(known := set(y.tolist())) < 2:
+        raise BadInput("A linear probe needs data of two labels at least.", got=sorted(known))
     inputs, labels = z.double().numpy(), y.numpy()
     fitted = _regression(_cross_validated(inputs, labels) if penalty is None else penalty).fit(inputs, labels)
     found = torch.full((len(new), classes), -torch.inf, dtype=torch.float64)
@@ -75,7 +76,7 @@ def _cross_validated(inputs: Any, labels: Any) -> float:
     """The penalty with the least held-out log-loss; 1 where some label is too rare to be left out."""
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
-    folds = min(FOLDS, int(torch.from_numpy(labels).unique(return_counts=True)[1].min()))
+    folds = min(FOLDS, *Counter(labels.tolist()).values())
     if folds < 2:
         return 1.0
     split = StratifiedKFold(folds, shuffle=True, random_state=0)
@@ -108,7 +109,7 @@ def nearest_probe(z: Tensor, y: Tensor, new: Tensor, classes: int, *, neighbours
         raise RangeError(f"neighbours must be from 1 to the number of labelled data, {len(z)}.", got=neighbours)
     known = z.double()
     near = torch.cat(
-        [torch.cdist(part, known).topk(neighbours, largest=False).indices for part in new.double().split(BLOCK)]
+        [torch.cdist(part, known).topk(neighbours, largest=False).indices for part in torch.split(new.double(), BLOCK)]
     )
     weights = 1 + torch.linspace(TIE, 0, neighbours, dtype=torch.float64)
     counts = 1 + (F.one_hot(y[near], classes) * weights[:, None]).sum(1)

@@ -212,7 +212,7 @@ def encoded(model: Model, x: object) -> Tensor:
     """
     encoder, data = _encoder(model), model.domain.check(x)
     with evaluating(model):
-        return torch.cat([_features(encoder, part).double().cpu() for part in data.split(BLOCK)])
+        return torch.cat([_features(encoder, part).double().cpu() for part in torch.split(data, BLOCK)])
 
 
 def fine_tuned(
@@ -266,7 +266,7 @@ def fine_tuned(
         adam.step()
         fall.step()
     with evaluating(network):
-        parts = model.domain.check(new).split(BLOCK)
+        parts = torch.split(model.domain.check(new), BLOCK)
         return torch.cat([network(part.to(model.device)).double().cpu() for part in parts]).log_softmax(1)
 
 
