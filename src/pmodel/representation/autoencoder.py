@@ -38,8 +38,7 @@ from ..distribution import Distribution, Normal, Point
 from ..domain import Discrete, Domain, Real
 from ..errors import RangeError, require_whole
 from ..explicit.approximate.vae.observation import LikelihoodName, Observation
-from ..explicit.approximate.vae.trunks import Architecture, perceptron, trunk
-from ..explicit.approximate.vae.vae import DEPTH, _architecture
+from ..explicit.approximate.vae.trunks import DEPTH, Architecture, architecture_for, perceptron, trunk
 from ..learning import Batch, GradientTrained, Loss, Phase, Recipe
 
 __all__ = ["Autoencoder"]
@@ -105,12 +104,12 @@ class Autoencoder(Latent, GradientTrained):
         self.latent = min(32, max(1, domain.entries // 2)) if latent is None else latent
         self.noise, self.masking = noise, masking
         self.labels = len(self.given_frequencies)
-        chosen = _architecture(architecture, domain)
+        chosen = architecture_for(architecture, domain)
         self.observation = Observation(domain, likelihood)
-        self.inward, self.features, expected, self.outward = trunk(chosen, domain, channels, self.observation.heads)
+        self.inward, self.seen, self.state, self.outward = trunk(chosen, domain, channels, self.observation.heads)
         hidden = [width] * (DEPTH[chosen] if layers is None else layers)
-        self.encoder = perceptron(self.features + self.labels, hidden, self.latent)
-        self.decoder = perceptron(self.latent + self.labels, hidden, expected)
+        self.encoder = perceptron(math.prod(self.seen) + self.labels, hidden, self.latent)
+        self.decoder = perceptron(self.latent + self.labels, hidden, math.prod(self.state))
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> Autoencoder:
@@ -130,13 +129,12 @@ class Autoencoder(Latent, GradientTrained):
 
     def _code(self, x: Tensor, given: Tensor | None) -> Tensor:
         """The codes of data as the encoder sees them."""
-        features = self.inward(x).reshape(len(x), self.features)
+        features = self.inward(x).reshape(len(x), math.prod(self.seen))
         return self.encoder(self._told(features, given)).to(x.dtype)  # type: ignore[no-any-return]
 
     def _decode(self, z: Tensor, given: Tensor | None) -> Distribution:
-        p: Distribution = self.observation(
-            self.outward(self.decoder(self._told(z.to(self.observation.offset.dtype), given)))
-        )
+        hidden = self.decoder(self._told(z.to(self.observation.offset.dtype), given))
+        p: Distribution = self.observation(self.outward(hidden.reshape(len(z), *self.state)))
         return Normal(p.mu, (p.std.square() + FLOOR**2).sqrt()) if isinstance(p, Normal) else p
 
     def phases(self) -> tuple[Phase, ...]:

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from ..errors import BadInput, RangeError, ShapeError
 
-__all__ = ["linear_probe", "nearest_probe"]
+__all__ = ["linear_layer", "linear_probe", "nearest_probe"]
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """The inverse weights of the linear probe's penalty that are tried."""
@@ -57,13 +57,24 @@ def linear_probe(z: Tensor, y: Tensor, new: Tensor, classes: int, *, penalty: fl
         BadInput: if fewer than two different labels are known.
     """
     _require_labelled(z, y, new, classes)
+    weight, bias = linear_layer(z, y, classes, penalty=penalty)
+    return torch.addmm(bias, new.double(), weight.T).log_softmax(1)
+
+
+def linear_layer(z: Tensor, y: Tensor, classes: int, *, penalty: float | None = None) -> tuple[Tensor, Tensor]:
+    """The weights ``(K, d)`` and offsets ``(K,)`` of the linear probe, float64; arguments and errors are the probe's."""
+    _require_labelled(z, y, z, classes)
     if len(known := set(y.tolist())) < 2:
         raise BadInput("A linear probe needs data of two labels at least.", got=sorted(known))
     inputs, labels = z.double().numpy(), y.numpy()
     fitted = _regression(_cross_validated(inputs, labels) if penalty is None else penalty).fit(inputs, labels)
-    found = torch.full((len(new), classes), -torch.inf, dtype=torch.float64)
-    found[:, torch.from_numpy(fitted.classes_)] = torch.from_numpy(fitted.predict_log_proba(new.double().numpy()))
-    return found
+    rows = torch.from_numpy(fitted.classes_)
+    weight, bias = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)
+    if len(rows) == 2:  # one logit, that of the second: half of it each way
+        weight, bias = (torch.cat([-part, part]) / 2 for part in (weight, bias))
+    whole = torch.zeros(classes, z.shape[1], dtype=torch.float64), torch.full((classes,), -torch.inf).double()
+    whole[0][rows], whole[1][rows] = weight, bias
+    return whole
 
 
 def _regression(penalty: float) -> Any:

@@ -25,7 +25,6 @@ Source:
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -34,30 +33,22 @@ from statistics import fmean, stdev
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from ..capability import evaluating
 from ..construction import build
 from ..data import Dataset, Split
-from ..domain import Discrete
-from ..errors import BadInput, DataError, NotSupported, RangeError, require_whole, unknown
+from ..errors import BadInput, DataError, require_whole, unknown
 from ..metrics.fid import Moments
 from ..model import Model
 from ..randomness import forked, generator, some
+from .fine_tuning import RATE, STEPS, encoded, fine_tuned, scale_of
 from .prediction import Predicted, predicted
 from .probes import linear_probe, nearest_probe
 
-__all__ = ["WAYS", "FewLabels", "encoded", "few_labels", "fine_tuned", "labelled"]
+__all__ = ["WAYS", "FewLabels", "few_labels", "labelled"]
 
-BLOCK = 2048
-"""Data that are encoded together."""
-BATCH = 128
-"""Labelled data in a step of fine-tuning, at most."""
 UNLABELLED = 20_000
 """Training data that principal components and scales are taken from, at most."""
-STEPS, RATE = 100, 1e-3
-"""Of fine-tuning."""
 
 
 @final
@@ -199,111 +190,6 @@ def labelled(data: Dataset, labels: int, seed: int) -> Split:
     return data.train.take(torch.cat(rows))
 
 
-def encoded(model: Model, x: object) -> Tensor:
-    """Codes as features: the means of q(z | x), flat, and indicators of discrete codes. ``(N, d)`` float64.
-
-    Args:
-        model: A model with a latent and without a condition.
-        x: Data, ``(N, *shape)``.
-
-    Raises:
-        NotSupported: if the model has no latent.
-        BadInput: if it has a condition, or the data do not fit.
-    """
-    encoder, data = _encoder(model), model.domain.check(x)
-    with evaluating(model):
-        return torch.cat([_features(encoder, part).double().cpu() for part in torch.split(data, BLOCK)])
-
-
-def fine_tuned(
-    model: Model,
-    x: object,
-    y: Tensor,
-    new: object,
-    classes: int,
-    *,
-    steps: int = STEPS,
-    rate: float = RATE,
-    seed: int = 0,
-) -> Tensor:
-    """Train a copy of the encoder, and a linear layer on its codes, on labelled data; then classify new ones.
-
-    The linear layer starts at zero and sees codes that are centred and have an overall scale of 1. Both learn by Adam, in
-    batches of at most 128, while the rate falls to zero along a cosine.
-
-    Args:
-        model: A model with a latent of real codes and without a condition; it is left as it is.
-        x: Labelled data, ``(n, *shape)``.
-        y: Their labels, int64 ``(n,)``.
-        new: Data to classify, ``(N, *shape)``.
-        classes: The number K of labels.
-        steps: Of training.
-        rate: The learning rate at the start.
-        seed: Of the order of the data, and of dropout.
-
-    Returns:
-        Log-probabilities ``(N, K)``, float64.
-
-    Raises:
-        NotSupported: if the model has no latent, or discrete codes: no gradient passes through them.
-        BadInput: if it has a condition, or the data do not fit.
-        RangeError: if a number is out of range.
-    """
-    require_whole("steps", steps, 1, 10**6)
-    if not 0 < rate < 1:
-        raise RangeError("rate is between 0 and 1.", got=rate)
-    known, labels = model.domain.check(x).to(model.device), y.to(model.device)
-    network = _Classifier(model, known, classes)
-    adam = torch.optim.Adam(network.parameters(), lr=rate)
-    fall = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
-    network.train()
-    for step in range(steps):
-        rows = some(len(labels), BATCH, generator(seed, "fine-tuning", step)).to(labels.device)
-        with forked(seed, "fine-tuning layers", step):
-            loss = F.cross_entropy(network(known[rows]), labels[rows])
-        adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
-        fall.step()
-    with evaluating(network):
-        parts = torch.split(model.domain.check(new), BLOCK)
-        return torch.cat([network(part.to(model.device)).double().cpu() for part in parts]).log_softmax(1)
-
-
-@final
-class _Classifier(nn.Module):
-    """A copy of an encoder, and a linear layer on its codes.
-
-    Args:
-        model: Whose encoder.
-        x: Data whose codes give the scale.
-        classes: The number of labels.
-    """
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, model: Model, x: Tensor, classes: int) -> None:
-        super().__init__()
-        z = encoded(model, x)
-        if isinstance(_encoder(model).codes, Discrete):
-            hint = "probe them: ways=('linear probe', 'nearest codes')"
-            raise NotSupported("No gradient passes through discrete codes.", got=type(model).__name__, hint=hint)
-        self.encoder: Any = copy.deepcopy(model)
-        self.top = nn.Linear(z.shape[1], classes)
-        nn.init.zeros_(self.top.weight)
-        nn.init.zeros_(self.top.bias)
-        mean, scale = _scale(z)
-        self.register_buffer("mean", mean.float())
-        self.register_buffer("scale", scale.float())
-        self.to(model.device)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, ``(N, K)``."""
-        z = (_features(self.encoder, x) - self.mean) / self.scale
-        return self.top(z.float())  # type: ignore[no-any-return]
-
-
 @final
 class _Frozen:
     """Features that stay as they are, centred and of overall scale 1 over the unlabelled data.
@@ -316,7 +202,7 @@ class _Frozen:
 
     def __init__(self, of: Callable[[Any], Tensor], unlabelled: Any, new: Any) -> None:
         self.of = of
-        self.mean, self.scale = _scale(of(unlabelled))
+        self.mean, self.scale = scale_of(of(unlabelled))
         self.new = self(new)
 
     def __call__(self, x: Any) -> Tensor:
@@ -379,31 +265,6 @@ WAYS: Mapping[str, Callable[[_Bench, Split, int], Tensor]] = {
     "PCA, nearest": lambda bench, part, seed: bench.nearest(bench.components, part),
 }
 """From the labelled data and a seed to log-probabilities of the test data."""
-
-
-def _encoder(model: Any) -> Any:
-    """The model, if it encodes without being told a label."""
-    model._require("encode")
-    if model.given is not None:
-        hint = "fit it without conditional=true"
-        raise BadInput(
-            "A representation is made without labels: the model has a condition.", got=model.given, hint=hint
-        )
-    return model
-
-
-def _features(encoder: Any, x: Tensor) -> Tensor:
-    """Codes as a matrix, ``(N, d)``, through which gradients pass."""
-    q, codes = encoder._encode(x.to(encoder.device), None), encoder.codes
-    if isinstance(codes, Discrete):
-        return F.one_hot(q.mode, codes.levels).flatten(1)
-    return q.mean.flatten(1)  # type: ignore[no-any-return]
-
-
-def _scale(z: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean of features, ``(d,)``, and one scale for all: entries of which a code makes no use stay small."""
-    centred = z - z.mean(0)
-    return z.mean(0), centred.square().mean().sqrt().clamp_min(1e-12)
 
 
 def _principal_axes(x: Tensor, count: int) -> Tensor:

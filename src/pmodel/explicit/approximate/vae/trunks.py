@@ -14,10 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ....domain import Domain
+from ....errors import BadInput
 
-__all__ = ["Architecture", "Trunk", "deep", "perceptron", "trunk"]
+__all__ = ["DEPTH", "Architecture", "Trunk", "architecture_for", "deep", "perceptron", "trunk"]
 
 Architecture = Literal["dense", "conv", "residual"]
+
+DEPTH = {"dense": 2, "conv": 0, "residual": 1}
+"""Hidden layers of each architecture's perceptrons."""
 
 PICTURE = 7
 """Pictures are halved until neither side is longer than this."""
@@ -37,6 +41,21 @@ class Trunk(NamedTuple):
     seen: tuple[int, ...]
     state: tuple[int, ...]
     outward: nn.Module
+
+
+def architecture_for(name: str, domain: Domain) -> Architecture:
+    """The architecture of that name; ``auto`` is residual for pictures and dense for all else.
+
+    Raises:
+        BadInput: if there is none, or it is one for pictures and the data are none.
+    """
+    if name not in ("auto", *DEPTH):
+        raise BadInput("architecture is auto, dense, conv or residual.", got=name)
+    if name == "auto":
+        return "residual" if domain.image else "dense"
+    if name != "dense" and len(domain.shape) != 3:
+        raise BadInput(f"{name!r} needs pictures of shape (C, H, W).", got=domain.shape, hint="architecture=dense")
+    return cast(Architecture, name)
 
 
 def perceptron(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:

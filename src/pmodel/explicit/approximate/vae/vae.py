@@ -37,12 +37,10 @@ from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
 from .ladder import Chained, Choice, Ladder, Walk, normal
 from .observation import LikelihoodName, Observation
 from .prior import Prior, divergence
-from .trunks import Architecture, deep, perceptron, trunk
+from .trunks import DEPTH, Architecture, architecture_for, deep, perceptron, trunk
 
 __all__ = ["VAE"]
 
-DEPTH = {"dense": 2, "conv": 0, "residual": 1}
-"""Hidden layers of each architecture's perceptrons."""
 
 Seen = tuple[Normal, Sequence[Tensor]]
 """What the encoder has seen of the data: the posterior of the topmost layer, and features for each layer below it."""
@@ -131,7 +129,7 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         self.annealing = 1.0
         self.labels = len(self.given_frequencies)
         self.observation = Observation(domain, likelihood)
-        chosen = _architecture(architecture, domain)
+        chosen = architecture_for(architecture, domain)
         layers = DEPTH[chosen] if layers is None else layers
         if chosen == "dense" and ladder > 1:
             parts, layers = deep(domain, [width] * max(0, layers - 1), width, self.observation.heads), min(layers, 1)
@@ -278,16 +276,6 @@ class VAE(Samples, Bound, Latent, GradientTrained):
     def _dtype(self) -> torch.dtype:
         """Of the weights, and of all arithmetic of codes and likelihoods."""
         return self.observation.offset.dtype
-
-
-def _architecture(name: str, domain: Domain) -> Architecture:
-    if name not in ("auto", *DEPTH):
-        raise BadInput("architecture is auto, dense, conv or residual.", got=name)
-    if name == "auto":
-        return "residual" if domain.image else "dense"
-    if name != "dense" and len(domain.shape) != 3:
-        raise BadInput(f"{name!r} needs pictures of shape (C, H, W).", got=domain.shape, hint="architecture=dense")
-    return cast(Architecture, name)
 
 
 def _check_options(whole: dict[str, tuple[int | None, int]], beta: float, free_bits: float, warmup: float) -> None:

@@ -1,0 +1,164 @@
+"""The codes of a model as features, and its encoder as the beginning of a classifier.
+
+Source:
+    | Fine-tuning can distort pretrained features and underperform out-of-distribution (Kumar et al., 2022)
+    | https://arxiv.org/abs/2202.10054
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..capability import evaluating
+from ..domain import Discrete
+from ..errors import BadInput, NotSupported, RangeError, require_whole
+from ..model import Model
+from ..randomness import forked, generator, some
+from .probes import linear_layer
+
+__all__ = ["RATE", "STEPS", "encoded", "fine_tuned", "scale_of"]
+
+BLOCK = 2048
+"""Data that are encoded together."""
+BATCH = 128
+"""Labelled data in a step, at most."""
+LOWEST = -30.0
+"""The offset in nats of a label that none of the labelled data has, where training starts: its gradient is finite."""
+STEPS, RATE = 100, 1e-3
+"""Of training, unless told otherwise."""
+
+
+def encoded(model: Model, x: object) -> Tensor:
+    """Codes as features: the means of q(z | x), flat, and indicators of discrete codes. ``(N, d)`` float64.
+
+    Args:
+        model: A model with a latent and without a condition.
+        x: Data, ``(N, *shape)``.
+
+    Raises:
+        NotSupported: if the model has no latent.
+        BadInput: if it has a condition, or the data do not fit.
+    """
+    encoder, data = _encoder(model), model.domain.check(x)
+    with evaluating(model):
+        return torch.cat([_features(encoder, part).double().cpu() for part in torch.split(data, BLOCK)])
+
+
+def fine_tuned(
+    model: Model,
+    x: object,
+    y: Tensor,
+    new: object,
+    classes: int,
+    *,
+    steps: int = STEPS,
+    rate: float = RATE,
+    seed: int = 0,
+) -> Tensor:
+    """Train a copy of the encoder, and a linear layer on its codes, on labelled data; then classify new ones.
+
+    The linear layer begins as the linear probe of the codes, so that it does not first pull them out of place (Kumar et al.
+    2022). Both learn by Adam, in batches of at most 128, while the rate falls to zero along a cosine.
+
+    Args:
+        model: A model with a latent of real codes and without a condition; it is left as it is.
+        x: Labelled data, ``(n, *shape)``.
+        y: Their labels, int64 ``(n,)``.
+        new: Data to classify, ``(N, *shape)``.
+        classes: The number K of labels.
+        steps: Of training.
+        rate: The learning rate at the start.
+        seed: Of the order of the data, and of dropout.
+
+    Returns:
+        Log-probabilities ``(N, K)``, float64.
+
+    Raises:
+        NotSupported: if the model has no latent, or discrete codes: no gradient passes through them.
+        BadInput: if it has a condition, or the data do not fit.
+        RangeError: if a number is out of range.
+    """
+    require_whole("steps", steps, 1, 10**6)
+    if not 0 < rate < 1:
+        raise RangeError("rate is between 0 and 1.", got=rate)
+    known, labels = model.domain.check(x).to(model.device), y.to(model.device)
+    network = _Classifier(model, known, y, classes)
+    adam = torch.optim.Adam(network.parameters(), lr=rate)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
+    network.train()
+    for step in range(steps):
+        rows = some(len(labels), BATCH, generator(seed, "fine-tuning", step)).to(labels.device)
+        with forked(seed, "fine-tuning layers", step):
+            loss = F.cross_entropy(network(known[rows]), labels[rows])
+        adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        fall.step()
+    with evaluating(network):
+        parts = torch.split(model.domain.check(new), BLOCK)
+        return torch.cat([network(part.to(model.device)).double().cpu() for part in parts]).log_softmax(1)
+
+
+@final
+class _Classifier(nn.Module):
+    """A copy of an encoder, and a linear layer on its codes.
+
+    Args:
+        model: Whose encoder.
+        x: The labelled data: the layer begins as the linear probe of their codes.
+        y: Their labels.
+        classes: The number of labels.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, model: Model, x: Tensor, y: Tensor, classes: int) -> None:
+        super().__init__()
+        z = encoded(model, x)
+        if isinstance(_encoder(model).codes, Discrete):
+            hint = "probe them: ways=('linear probe', 'nearest codes')"
+            raise NotSupported("No gradient passes through discrete codes.", got=type(model).__name__, hint=hint)
+        self.encoder: Any = copy.deepcopy(model)
+        mean, scale = scale_of(z)
+        weight, bias = linear_layer((z - mean) / scale, y.cpu(), classes)
+        self.top = nn.Linear(z.shape[1], classes)
+        self.top.load_state_dict({"weight": weight, "bias": bias.clamp_min(LOWEST)})
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("scale", scale.float())
+        self.to(model.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, ``(N, K)``."""
+        z = (_features(self.encoder, x) - self.mean) / self.scale
+        return self.top(z.float())  # type: ignore[no-any-return]
+
+
+def _encoder(model: Any) -> Any:
+    """The model, if it encodes without being told a label."""
+    model._require("encode")
+    if model.given is not None:
+        hint = "fit it without conditional=true"
+        raise BadInput(
+            "A representation is made without labels: the model has a condition.", got=model.given, hint=hint
+        )
+    return model
+
+
+def _features(encoder: Any, x: Tensor) -> Tensor:
+    """Codes as a matrix, ``(N, d)``, through which gradients pass."""
+    q, codes = encoder._encode(x.to(encoder.device), None), encoder.codes
+    if isinstance(codes, Discrete):
+        return F.one_hot(q.mode, codes.levels).flatten(1)
+    return q.mean.flatten(1)  # type: ignore[no-any-return]
+
+
+def scale_of(z: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of features, ``(d,)``, and one scale for all: entries of which a code makes no use stay small."""
+    centred = z - z.mean(0)
+    return z.mean(0), centred.square().mean().sqrt().clamp_min(1e-12)
