@@ -22,6 +22,7 @@ from pmodel.train import Diagnosed, Diagnosis, Rescued, Stepped, plan
 from pmodel.train.doctor import EXPLODED, LEAST_STEPS, WINDOW, Doctor
 from pmodel.train.explanation import explain
 from pmodel.train.neighbours import Columns, copied, differ, nearest
+from pmodel.train.verdicts.posterior import silent_layers
 
 COLLAPSING = {"rate": 0.1, "betas": [0.9, 0.99]}
 
@@ -107,9 +108,52 @@ def test_posterior_collapse(digits, tmp_path):
     found = verdicts(heard)["posterior collapse"]
     assert found.fatal
     assert "None of the 2 units" in found.words
+    assert "(0 of 2 active)" in found.words
     assert "beta" in found.remedy
     written = read_json(tmp_path / "run/run.json")["health"]
     assert [Diagnosis.from_json(entry) for entry in written] == [found]
+
+
+def test_posterior_collapse_of_all_layers(digits):
+    found = verdicts(fitted("vae", digits, size="tiny", steps=120, beta=1000.0, ladder=3)[0])
+    assert "None of the 6 units" in found["posterior collapse"].words
+    assert "free_bits" in found["posterior collapse"].remedy
+    assert "silent layers" not in found
+
+
+def divergences(*layers):
+    return {f"bound.kl_{layer}": value for layer, value in enumerate(layers, start=1)}
+
+
+@pytest.mark.parametrize(
+    ("reports", "words", "remedy"),
+    [
+        ([divergences(9.0, 2.0, 0.001)], "layer 3 says", "ladder=2"),
+        (
+            [divergences(0.001, 0.5, 0.0), divergences(0.009, 0.5, 0.0)],
+            "Of 3 layers of latents, counted from the top, layers 1, 3",
+            "ladder=1",
+        ),
+        ([divergences(9.0, 0.02), divergences(9.0, 0.001)], None, None),  # it did say something
+        ([divergences(0.001, 0.001)], None, None),  # posterior collapse is another verdict
+        ([{"bound.kl": 0.0, "bound.kl_": 0.0, "bound.kl_0": 0.0}, {}], None, None),
+        ([], None, None),
+    ],
+)
+def test_silent_layers(reports, words, remedy):
+    found = silent_layers(reports)
+    assert (found is None) == (words is None)
+    if found is not None:
+        assert not found.fatal
+        assert words in found.words
+        assert remedy in found.remedy
+
+
+def test_a_layer_that_is_silent_is_named_when_the_model_is_examined(digits):
+    model = make("vae", digits.domain, latent=2, width=8, ladder=2, architecture="dense")
+    doctor = Doctor(model, digits, 0)
+    doctor.listen(Stepped(LEAST_STEPS, 1000, {"bound.loss": 5.0, **divergences(3.0, 0.0)}, 1, 1.0))
+    assert "silent layers" in [verdict.name for verdict in doctor.examine()]
 
 
 def test_data_that_need_no_code_make_collapse_harmless():

@@ -5,13 +5,15 @@ import math
 import pytest
 import torch
 
+from pmodel.capability import active_units
 from pmodel.construction import make
 from pmodel.distribution import Normal, kl
 from pmodel.domain import Discrete, Real
-from pmodel.errors import BadInput, RangeError
+from pmodel.errors import BadInput, NotSupported, RangeError
 from pmodel.explicit.approximate.vae.ladder import Chained
 from pmodel.explicit.approximate.vae.prior import Prior, divergence
 from pmodel.explicit.approximate.vae.vae import VAE
+from pmodel.explicit.tractable.gaussian import Gaussian
 from pmodel.learning import Batch
 from pmodel.testing import conformance
 
@@ -201,6 +203,31 @@ def test_free_bits_are_not_paid_for():
     paid = VAE(BITS, latent=3, ladder=2, units=4, width=8)
     paid.load_state_dict(model.state_dict())
     assert torch.equal(paid.elbo(WORDS).values, bound)  # the score is of the bound
+
+
+def test_active_units_are_those_whose_means_vary():
+    """Codes of four units of which the encoder moves two, one of them too little to count."""
+    model = VAE(Real((4,)), latent=4, architecture="dense", layers=0)
+    x = torch.randn(3000, 4, generator=seeded())
+    with torch.no_grad():
+        model.encoder[0].weight.copy_(torch.zeros(8, 4))
+        model.encoder[0].weight[:4] = torch.diag(torch.tensor([1.0, 0.11, 0.09, 0.0]))
+    assert active_units(model, x).tolist() == [True, True, False, False]
+    with torch.no_grad():
+        parts = model.phases()[0].loss(Batch(x), seeded()).parts
+    assert float(parts["active_units"]) == 2
+
+
+def test_active_units_of_a_ladder_are_those_of_the_whole_code():
+    model = VAE(BITS, LABEL, latent=2, ladder=3, width=8)
+    x, given = torch.randint(0, 2, (50, 3), generator=seeded()), torch.arange(50) % 3
+    found = active_units(model, x, given=given)
+    assert found.shape == (6,)
+    assert not bool(found[2:].any())  # lower layers begin at their prior
+    with pytest.raises(BadInput, match="two data or more"):
+        active_units(model, x[:1], given=given[:1])
+    with pytest.raises(NotSupported, match="Gaussian"):
+        active_units(Gaussian(Real((2,))), torch.zeros(3, 2))
 
 
 @pytest.mark.parametrize("latent", [1, 2, 5])

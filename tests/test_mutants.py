@@ -12,6 +12,8 @@ import pmodel.capability.scoring
 from pmodel.data import Dataset, Split
 from pmodel.domain import Discrete
 from pmodel.errors import BadInput
+from pmodel.explicit.approximate.vae.prior import Prior
+from pmodel.explicit.approximate.vae.vae import VAE
 from pmodel.explicit.tractable.mixture import Mixture
 from pmodel.learning import Loss, Phase
 from pmodel.model import Model
@@ -232,6 +234,18 @@ class NoiseOfATenth(Line):
         z = q.mean + 0.1 * (q.sample(generator) - q.mean)
         prior = pmodel.distribution.Normal(torch.zeros_like(z), torch.ones_like(z))
         return self._decode(z, given).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
+
+
+class Latents(VAE):
+    """A variational autoencoder of two layers with a flow for a prior, on two bits."""
+
+    @classmethod
+    def tiny(cls, domain, given=None):
+        return cls(domain, given, latent=2, ladder=2, flow=2, layers=1, width=8)
+
+    @classmethod
+    def refuses(cls, domain):
+        return None if domain == Discrete((2,), 2) else "it takes two bits"
 
 
 class TakesDrawsForWeights(Hops):
@@ -531,6 +545,19 @@ def score_keeps_training_mode(patch):
     patch.setattr(pmodel.capability.scoring, "evaluating", _without_restoring)
 
 
+def layers_cost_nothing(patch):
+    """Training without the divergence of the lower layers: scores are right, and of a model that nobody trained for them."""
+    patch.setattr(pmodel.explicit.approximate.vae.vae, "divergence", lambda q: torch.zeros_like(q.mu))
+
+
+def determinant_of_the_prior_forgotten(patch):
+    def log_prob(self, z, context):
+        noise = self.flow(z, context)[0]
+        return pmodel.distribution.Normal(torch.zeros_like(noise), torch.ones_like(noise)).log_prob(noise)
+
+    patch.setattr(Prior, "log_prob", log_prob)
+
+
 class _without_restoring:
     def __init__(self, module):
         module.eval()
@@ -575,6 +602,8 @@ PATCHED = [
     (completion_overwrites, Bell, "observed_entries_come_back"),
     (noise_is_no_approximation, Bell, "completions_say_whether_they_are_exact"),
     (score_keeps_training_mode, Line, "modes_are_restored"),
+    (layers_cost_nothing, Latents, "reported_bounds_are_those_that_are_scored"),
+    (determinant_of_the_prior_forgotten, Latents, "probability_is_one"),
 ]
 
 

@@ -3,6 +3,7 @@
 A public verb validates, seeds, splits and restores; the private method of the same name holds only the mathematics.
 """
 
+from .activity import active_units
 from .drawing import Completes, Samples
 from .energy import Energy, Partitioned
 from .latent import Latent
@@ -19,6 +20,7 @@ __all__ = [
     "Partitioned",
     "Samples",
     "Scores",
+    "active_units",
     "as_mask",
     "evaluating",
 ]

@@ -2,9 +2,7 @@ r"""The doctor: what is wrong with a model in training, in words, from its losse
 
 With x a datum, z its code and n samples beside n data, it looks for
 
-- *posterior collapse* (Bowman et al. 2016): the code says nothing of the datum. What unit j says is measured by
-  :math:`\tfrac12 \log(1 + \mathrm{Var}_x[\mu_j(x)] / E_x[\sigma_j^2(x)])` nats. Of all codes with these variances and a noise
-  that is the same for all x, a normal one says most, and it says just that. The scale of the code does not matter;
+- *posterior collapse* (Bowman et al. 2016): the code, or a layer of it, says nothing of the datum (``verdicts/posterior.py``);
 - a *collapsed generator*: the mean distance between samples over that between data, and the same for nearest neighbours;
 - *memorised training data*: samples that lie three times nearer to one training datum than to any other (Yoon et al. 2023),
   where held-out data do not;
@@ -34,6 +32,7 @@ from .diagnosis import Diagnosis
 from .events import Stepped
 from .explanation import SMALLER_STEPS
 from .neighbours import ERRORS, Columns, copied, differ, nearest
+from .verdicts.posterior import posterior_collapse, silent_layers
 
 __all__ = ["Doctor"]
 
@@ -47,9 +46,6 @@ TRAINING_ROWS = 4096
 SECONDS = 0.1
 """Sampling ends after this time, once there is a quarter of ``ROWS``: some models sample entry by entry."""
 
-SILENT = 0.01
-"""Nats below which a unit of a code says nothing. Trained units of healthy VAEs on digits said 0.04 to 1.5, those of collapsed
-ones 0.0004 or less."""
 ALIKE = 0.08
 """Samples whose mean distance is this part of the data's are one sample. It was 0.12 at least in DCGANs that went on to
 learn, and 0.00 to 0.07 in collapsed ones."""
@@ -124,7 +120,7 @@ class Doctor:
         if x is not None and (broken := self._broken(x)):
             return [broken]
         samples = None if x is None else self.columns(x)
-        found = [self._silent_code(samples)]
+        found = [self._silent_code(samples), silent_layers(self.recent)]
         if samples is not None:
             collapse, memory = self._collapse(samples), self._memory(samples)
             crowded = collapse is not None and not collapse.fatal
@@ -194,21 +190,8 @@ class Doctor:
         if not self.model.can("encode") or len(self.x) < 2:
             return None
         q = self.model.encode(self.x, given=self.given)
-        mu, z = q.mean.flatten(1), q.sample(generator(self.seed, "doctor", "code", device=self.model.device)).flatten(1)
-        said, noise = mu.double().var(0), (z - mu).double().square().mean(0)
-        nats = 0.5 * torch.where(said > 0, said / noise, 0.0).log1p()
-        if not float(nats.max()) < SILENT:
-            return None
-        different = samples is None or differ(samples, self.train)
-        units = f"none of the {len(nats)} units of the code says" if len(nats) > 1 else "the code does not say"
-        follows = "its samples differ from data" if different else "its samples look like data: they may need no code"
-        return Diagnosis(
-            "posterior collapse",
-            f"{units.capitalize()} more than {float(nats.max()):.2g} nats of the datum, and {follows}.",
-            "lower the weight of the KL (--set beta=1 or less), warm it up for longer (--set warmup=0.5), weaken the decoder, "
-            "lower the learning rate, or train for longer",
-            fatal=different,
-        )
+        z = q.sample(generator(self.seed, "doctor", "code", device=self.model.device))
+        return posterior_collapse(q.mean, z, lambda: samples is None or differ(samples, self.train))
 
     def _broken(self, x: Tensor) -> Diagnosis | None:
         rows = int((~self.model.domain.sound(x)).flatten(1).any(1).sum())

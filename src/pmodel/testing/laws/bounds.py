@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from ...domain import Discrete
-from ...randomness import generator
+from ...randomness import forked, generator
 from ...wrappers import Dequantised
 from ..check import require
-from ..law import Law, can
+from ..law import Law, can, learns
 from ..measure import Z, states_of
-from ..subject import Subject
+from ..subject import Subject, core_of
 
 __all__ = ["LAWS"]
 
@@ -53,6 +53,24 @@ def bounds_are_means_of_their_draws(subject: Subject) -> None:
     stderr = (draws.var(0) / len(draws) + many.var(0) / len(many)).sqrt()
     gap = (draws.mean(0) - many.mean(0)).abs() - (Z + 1) * stderr - 1e-4
     require(bool((gap <= 0).all()), "The bound depends on the number of draws.", got=f"{float(gap.max()):.3g} too far")
+
+
+def reported_bounds_are_those_that_are_scored(subject: Subject) -> None:
+    """What a loss reports as the bound is, at the end of learning, the evidence lower bound of the model on average."""
+    model, data = subject.copied(), subject.held_out
+    model.advance(1.0)
+    elbo = model.elbo(data.x, given=data.given, effort=DRAWS)
+    stderr = float(torch.linalg.vector_norm(elbo.mc_stderr)) / elbo.n
+    for phase in model.phases():
+        with torch.no_grad(), forked(0, "layers"):
+            losses = [phase.loss(data, generator(0, "bounds", number)).parts for number in range(DRAWS)]
+        if "bound" in losses[0]:
+            draws = torch.stack([parts["bound"].double() for parts in losses])
+            gap = abs(float(draws.mean()) - elbo.mean)
+            error = (float(draws.var()) / DRAWS + stderr**2) ** 0.5
+            require(
+                gap < (Z + 1) * error + 1e-4, f"Phase {phase.name!r} reports another bound.", got=f"{gap:.3g} nats off"
+            )
 
 
 def bounds_lie_below_the_frequencies(subject: Subject) -> None:
@@ -154,9 +172,15 @@ def _no_weights(subject: Subject) -> bool:
     return can("elbo")(subject) and not subject.weighted
 
 
+def _learns_its_own_bound(subject: Subject) -> bool:
+    """By gradients and without wrappers, whose scale the inner loss does not know."""
+    return can("elbo")(subject) and learns("phases")(subject) and core_of(subject.blank) is subject.blank
+
+
 LAWS = (
     Law(bounds_combine_their_draws, _weights),
     Law(bounds_are_means_of_their_draws, _no_weights),
+    Law(reported_bounds_are_those_that_are_scored, _learns_its_own_bound),
     Law(bounds_lie_below_the_frequencies, lambda subject: _no_weights(subject) and subject.summable),
     Law(bounds_are_below_the_mass, _integrable),
     Law(codes_and_data_have_their_shapes, can("encode")),

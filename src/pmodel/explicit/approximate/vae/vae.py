@@ -30,6 +30,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from ....capability import Bound, Latent, Samples
+from ....capability.activity import active
 from ....distribution import Distribution, Normal
 from ....domain import Discrete, Domain, Real
 from ....errors import BadInput, RangeError, require_whole
@@ -246,7 +247,7 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         if self.particles > 1:
             draws = [self._weigh(seen, batch.x, batch.given, generator) for _ in range(self.particles)]
             bound = (torch.logsumexp(torch.stack(draws), 0) - math.log(self.particles)).mean()
-            return Loss(-bound, {"bound": bound})
+            return Loss(-bound, {"weighted_bound": bound})
         walk = self._walk(seen, batch.given, lambda _, q: q.sample(generator))
         reconstruction = self._show(walk.state).log_prob(batch.x).mean()
         units = [self.prior.divergence(walk.posteriors[0], walk.codes[0], self._context(batch.given)).mean(0)]
@@ -254,6 +255,7 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         kl = torch.stack([each.sum() for each in units])
         paid = torch.stack([self._beyond_free(each, q) for each, q in zip(units, walk.posteriors, strict=True)]).sum()
         parts = {"bound": reconstruction - kl.sum(), "reconstruction": reconstruction, "kl": kl.sum()}
+        parts["active_units"] = active(torch.cat([q.mu.detach().flatten(1) for q in walk.posteriors], 1)).sum().float()
         if len(kl) > 1:
             parts |= {f"kl_{layer}": share for layer, share in enumerate(kl, start=1)}
         return Loss(self.annealing * self.beta * paid - reconstruction, parts)
