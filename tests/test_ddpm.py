@@ -7,21 +7,19 @@ import pytest
 import torch
 from torch import nn
 
+from gaussian_oracle import DATA, EYE, MU, SIGMA, gain, with_oracle
 from pmodel.construction import make
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, RangeError, UnknownName
 from pmodel.explicit.approximate.diffusion.bound import chain_terms, discretised_normal, end_term, squared_error
 from pmodel.explicit.approximate.diffusion.ddpm import DDPM
+from pmodel.explicit.approximate.diffusion.objective import evenly
 from pmodel.explicit.approximate.diffusion.sampler import posterior_mean
 from pmodel.learning import Batch
 from pmodel.testing.fitting import learn
 
 DIE = Discrete((1,), 6)
 LABEL = Discrete((), 3)
-MU = torch.tensor([0.6, -0.3], dtype=torch.float64)
-SIGMA = torch.tensor([[0.5, 0.24], [0.24, 0.4]], dtype=torch.float64)
-EYE = torch.eye(2, dtype=torch.float64)
-DATA = torch.distributions.MultivariateNormal(MU, SIGMA)
 
 
 def seeded(seed=0):
@@ -34,37 +32,6 @@ def fresh():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
-
-
-class Oracle(nn.Module):
-    """The best possible network for a model of N(MU, SIGMA): it answers v from E[x_0 | x_t]."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.dtype = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-        self.alpha, self.sigma = model.alpha, model.sigma
-        self.timesteps = model.timesteps
-
-    def forward(self, x_t, t, given=None):
-        level = (t * self.timesteps).round().long()
-        alpha, sigma = self.alpha[level].unsqueeze(1), self.sigma[level].unsqueeze(1)
-        return (alpha * x_t - best_guess(x_t, alpha, sigma)) / sigma
-
-
-def gain(alpha, sigma):
-    """The matrix K of E[x_0 | x_t] = MU + (x_t - alpha MU) K, for each level."""
-    alpha, sigma = alpha.reshape(-1, 1, 1), sigma.reshape(-1, 1, 1)
-    return torch.linalg.solve(alpha**2 * SIGMA + sigma**2 * EYE, alpha * SIGMA)
-
-
-def best_guess(x_t, alpha, sigma):
-    return MU + torch.einsum("nd,nde->ne", x_t - alpha * MU, gain(alpha, sigma))
-
-
-def with_oracle(**options):
-    model = DDPM(Real((2,)), **options)
-    model.net = Oracle(model)
-    return model
 
 
 def exact_bound(model, x):
@@ -140,7 +107,7 @@ def full_chain(model, x, generator):
     for t in range(len(chain), 0, -1):
         step, x_t = chain.step(t), path[t]
         total = total - normal(x_t, step.alpha * path[t - 1], step.beta.sqrt())
-        guess = model.guess(x_t.float(), chain, torch.full((len(x),), t), None).double()
+        guess = model.guesser(x_t.float(), chain, torch.full((len(x),), t), None).x_0.double()
         if t > 1:
             total = total + normal(path[t - 1], posterior_mean(step, x_t, guess), step.posterior.sqrt())
         else:
@@ -160,18 +127,30 @@ def test_bound_is_the_mean_of_the_full_chains_weights(rolled):
     assert bool((found.mean(0) < p.mean(0).log()).all())
 
 
-def test_every_draw_is_unbiased(rolled):
-    """The draws of a datum are stratified over t, and each of them alone has the bound for its mean."""
-    copies, noise = 30_000, seeded()
+def test_the_mean_of_the_draws_is_unbiased(rolled):
+    """The draws of a datum are spread over t, in its order, and all of them together have the bound for their mean."""
+    copies, noise, chain = 30_000, seeded(), rolled.levels
     x = torch.full((copies, 1), 3)
+    x_0 = rolled._inward(x)
     with torch.no_grad():
-        draws = torch.cat([rolled._log_weights(part, None, None, noise, 5) for part in x.chunk(300)], 1)
-        weights, _ = chain_terms(rolled.levels, "posterior")
-        each = [torch.full((copies,), t) for t in (1, 2, 3, 4)]
-        terms = torch.stack([rolled._term(rolled._inward(x), t, None, noise, weights) for t in each])
-    whole = -float(end_term(rolled.levels, rolled._inward(x[:1]))) - float(terms.mean(1).sum())
-    error = (draws.var(1) / copies + terms.var(1).sum() / copies).sqrt() + 2e-2  # t is evenly spread over a part of 100
-    assert bool(((draws.mean(1) - whole).abs() < 5 * error).all())
+        draws = torch.cat([rolled._log_weights(part, None, None, noise, 5).mean(0) for part in x.chunk(300)])
+        terms = []
+        for t in range(1, len(chain) + 1):
+            each = torch.full((copies,), t)
+            x_t = chain.alpha[t] * x_0 + chain.sigma[t] * torch.randn(x_0.shape, generator=noise)
+            terms.append(rolled.terms.of(x_0, each, rolled.guesser(x_t.float(), chain, each, None)))
+    terms = torch.stack(terms)
+    whole = -float(end_term(chain, x_0[:1])) - float(terms.mean(1).sum())
+    error = float((draws.var() / copies + terms.var(1).sum() / copies).sqrt())
+    assert abs(float(draws.mean()) - whole) < 5 * error
+
+
+@pytest.mark.parametrize("effort", [8, 16, 64])
+def test_the_error_of_the_bound_is_that_of_spread_draws(rolled, effort):
+    """Over many copies of one datum, the error that each claims is the scatter that they have."""
+    found = rolled.elbo(torch.full((2000, 1), 3), effort=effort)
+    claimed = float(found.mc_stderr.square().mean().sqrt())
+    assert claimed == pytest.approx(float(found.values.std()), rel=0.25)
 
 
 def test_stratified_draws_are_less_noisy(rolled):
@@ -266,9 +245,8 @@ def test_a_network_that_answers_zero_has_the_loss_of_noise(fresh):
     assert float(loss.parts["noise"].detach()) == pytest.approx(1, abs=0.05)
 
 
-def test_training_spreads_the_levels_evenly_over_a_batch(fresh):
-    model = DDPM(Real((2,)), timesteps=10, width=8, layers=1)
-    u = model._evenly(100, seeded())
+def test_training_spreads_the_levels_evenly_over_a_batch():
+    u = evenly(100, seeded(), torch.device("cpu"))
     assert torch.equal(torch.bincount((u * 10).long()), torch.full((10,), 10))
     assert float(u.min()) >= 0
     assert float(u.max()) < 1
@@ -318,7 +296,8 @@ def test_settings_last_for_one_call(rolled):
     few = rolled.sample(50, generator=0, steps=1)
     assert not torch.equal(before, few)
     assert torch.equal(before, rolled.sample(50, generator=0))
-    assert torch.equal(rolled.sample(50, generator=0, eta=1.0), rolled.sample(50, generator=0, sampler="ancestral"))
+    ancestral = rolled.sample(50, generator=0, sampler="ancestral")
+    assert torch.equal(rolled.sample(50, generator=0, sampler="ddim", eta=1.0), ancestral)
     assert rolled.steps is None
 
 
@@ -331,8 +310,8 @@ def test_scores_do_not_depend_on_the_settings_of_sampling(rolled):
 def test_a_clipped_guess_stays_in_the_range(rolled):
     x_t = 5 * torch.randn(100, 1, generator=seeded())
     with torch.no_grad():
-        clipped = rolled.guess(x_t, rolled.levels, torch.full((100,), 3), None)
-        free = rolled.guess(x_t, rolled.levels, torch.full((100,), 3), None, clip=False)
+        clipped = rolled.guesser(x_t, rolled.levels, torch.full((100,), 3), None).x_0
+        free = rolled.guesser(x_t, rolled.levels, torch.full((100,), 3), None, clip=False).x_0
     assert torch.equal(clipped, free.clamp(-1, 1))
     assert float(free.abs().max()) > 1
 
@@ -349,10 +328,17 @@ def test_a_clipped_guess_stays_in_the_range(rolled):
         ({"eta": math.nan}, "nan"),
         ({"eta": "1"}, "1"),
         ({"sampler": "euler"}, "euler"),
-        ({"variance": "learned"}, "learned"),
+        ({"variance": "small"}, "small"),
+        ({"weighting": "snr"}, "snr"),
+        ({"likelihood": "ode"}, "ode"),
+        ({"network": "resnet"}, "resnet"),
+        ({"unlabelled": 1}, "1"),
+        ({"rounds": 0}, "0"),
+        ({"patch": 0}, "0"),
+        ({"heads": 0}, "0"),
         ({"clip": 1}, "1"),
         ({"schedule": "sigmoid"}, "sigmoid"),
-        ({"prediction": "x0"}, "x0"),
+        ({"prediction": "x1"}, "x1"),
         ({"channels": 0}, "0"),
         ({"layers": -1}, "-1"),
         ({"width": 1.5}, "1.5"),
@@ -368,7 +354,19 @@ def test_bad_options_are_refused(options, got):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"steps": 0}, {"steps": 21}, {"steps": 2.0}, {"eta": 2}, {"sampler": "x"}, {"clip": None}]
+    "settings",
+    [
+        {"steps": 0},
+        {"steps": 21},
+        {"steps": 2.0},
+        {"eta": 2},
+        {"sampler": "x"},
+        {"clip": None},
+        {"rounds": 1.5},
+        {"guidance": -1},
+        {"guidance": 2},  # there is no label
+        {"variance": "learned"},
+    ],
 )
 def test_bad_settings_of_sampling_are_refused_and_forgotten(settings, fresh):
     model = make("ddpm", Real((2,)), timesteps=20, width=8, layers=1)
@@ -385,7 +383,7 @@ def test_what_is_not_of_the_sampler_is_no_setting():
 def test_noise_is_not_predicted_where_nothing_but_noise_is_left():
     with pytest.raises(BadInput, match="linear"):
         DDPM(Real((2,)), prediction="eps")
-    assert DDPM(DIE, prediction="eps", width=8, layers=1).prediction == "eps"  # there the guess is clipped
+    assert DDPM(DIE, prediction="eps", width=8, layers=1).prediction.name == "eps"  # there the guess is clipped
 
 
 def test_range_errors_are_range_errors():

@@ -39,9 +39,13 @@ def test_the_last_level_is_standard_normal(name):
 def test_signal_falls_against_noise(name, timesteps):
     chain = levels(name, timesteps)
     assert bool((chain.snr.diff() < 0).all())
-    assert torch.allclose(chain.alpha.square() + chain.sigma.square(), torch.ones(timesteps + 1).double(), atol=1e-14)
     assert float(chain.betas.min()) > 0
-    assert float(chain.betas.max()) <= LARGEST_BETA + 1e-12
+    if chain.straight:
+        assert torch.allclose(chain.alpha + chain.sigma, torch.ones(timesteps + 1).double(), atol=1e-14)
+    else:
+        circle = chain.alpha.square() + chain.sigma.square()
+        assert torch.allclose(circle, torch.ones(timesteps + 1).double(), atol=1e-14)
+        assert float(chain.betas.max()) <= LARGEST_BETA + 1e-12
 
 
 def test_linear_is_the_papers():
@@ -86,7 +90,10 @@ def test_a_respaced_grid_has_the_noise_of_its_own_steps(name, steps):
     assert kept[0] == 0
     assert len(set(kept)) == steps + 1
     for i, (s, t) in enumerate(itertools.pairwise(kept)):
-        assert float(1 - grid.betas[i]) == pytest.approx(float((1 - chain.betas[s:t]).prod()), rel=1e-9)
+        variance = 0.0  # of single steps, one after the other
+        for between in range(s + 1, t + 1):
+            variance = float(chain.step(between).alpha) ** 2 * variance + float(chain.step(between).beta)
+        assert float(grid.betas[i]) == pytest.approx(variance, rel=1e-9)
         assert float(grid.step(i + 1).beta) == pytest.approx(float(grid.betas[i]))
 
 
@@ -99,3 +106,23 @@ def test_steps_of_a_batch_broadcast_against_data():
     alpha, sigma = chain.signal_and_noise(torch.tensor([1, 5, 10]), x)
     assert alpha.shape == sigma.shape == (3, 1, 1)
     assert alpha.dtype == x.dtype
+
+
+@every_schedule
+@pytest.mark.parametrize("steps", [1, 7, 50])
+def test_steps_are_even_along_the_path(name, steps):
+    chain = levels(name, 1000)
+    coarsest = float(chain.positions.diff().max())
+    lengths = chain.respaced(steps).positions.diff()
+    assert float((lengths - chain.positions[-1] / steps).abs().max()) <= coarsest + 1e-12
+    assert float(chain.between(steps).positions[1:].diff().std(correction=0)) < 1e-12
+
+
+@every_schedule
+def test_levels_between_levels_are_on_the_path(name):
+    chain, fine = levels(name, 100), levels(name, 100).between(99)
+    assert torch.allclose(fine.alpha[[0, 1, -1]], chain.alpha[[0, 1, -1]])
+    assert torch.allclose(fine.times[[0, 1, -1]], chain.times[[0, 1, -1]])
+    assert bool((fine.times.diff() > 0).all())
+    again = fine.sigma + fine.alpha if fine.straight else fine.sigma.square() + fine.alpha.square()
+    assert torch.allclose(again, torch.ones(101).double())

@@ -25,6 +25,9 @@ class Scores(Model):
     verbs: ClassVar[tuple[str, ...]] = ("score",)
     weighted: bool = True
     """Whether draws are weights, whose exponentials have the mean p(x); else only the mean of the draws means something."""
+    ordered: bool = False
+    """Whether the draws of a datum are evenly spread over something and come in its order, and no weights: then they differ
+    by more than chance, and their mean by less."""
 
     @property
     @abstractmethod
@@ -87,9 +90,13 @@ class Scores(Model):
                     effort,
                 )
                 values.append(_log_mean_exp(weights) if self.weighted else weights.mean(0))
-                errors.append(_log_mean_exp_stderr(weights) if self.weighted else _mean_stderr(weights))
+                errors.append(_log_mean_exp_stderr(weights) if self.weighted else self._mean_stderr(weights))
         estimator = "exact" if self.kind == "exact" else f"{self.way}, {_draws(effort)}"
         return Likelihood(torch.cat(values), self.kind, estimator, torch.cat(errors) if effort > 1 else None)
+
+    def _mean_stderr(self, draws: Tensor) -> Tensor:
+        """The standard error of the mean over the draws, ``(effort, N) -> (N,)``."""
+        return _neighbours_stderr(draws) if self.ordered else _mean_stderr(draws)
 
     def _log_weights(
         self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
@@ -205,7 +212,7 @@ class Bound(Scores):
                 seen = None if mask is None else mask[start:stop]
                 draws = self._log_weights(data[start:stop], part, seen, noise, effort)
                 means.append(draws.mean(0))
-                errors.append(_mean_stderr(draws))
+                errors.append(self._mean_stderr(draws))
         return Likelihood(
             torch.cat(means),
             "lower_bound",
@@ -229,6 +236,19 @@ def _std(draws: Tensor) -> Tensor:
 
 def _mean_stderr(draws: Tensor) -> Tensor:
     return _std(draws) / math.sqrt(len(draws))
+
+
+def _neighbours_stderr(draws: Tensor) -> Tensor:
+    r"""The standard error of the mean of draws that are evenly spread, from the differences of neighbours.
+
+    .. math:: \frac{1}{K} \cdot \frac{1}{2 (K - 1)} \sum_k (w_{k+1} - w_k)^2
+
+    is its square (Wolter 2007, *Introduction to Variance Estimation*, section 8.2): the variance over all draws would count
+    what the spreading takes away.
+    """
+    if len(draws) < 2:
+        return torch.zeros_like(draws[0])
+    return (draws.diff(dim=0).square().mean(0) / (2 * len(draws))).sqrt()
 
 
 def _expected_joint(pilot: Tensor, joint: Tensor) -> Tensor:

@@ -210,6 +210,7 @@ class Standardised(Wrapper):
 
     def __init__(self, model: Model) -> None:
         super().__init__(model, Real(model.domain.shape))
+        self.ordered = getattr(model, "ordered", False)
         self.register_buffer("loc", torch.zeros(self.domain.shape, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(self.domain.shape, dtype=torch.float64))
 

@@ -22,4 +22,15 @@ It is a variational autoencoder whose codes are the noised data and whose encode
     - \underbrace{\mathrm{KL}(q(x_T \mid x) \,\|\, N(0, I))}_{L_T},
 
 with t counted in steps. Each :math:`L_{t-1}` is a weighted squared error of the guess, which is why a regression trains it.
+
+Common slips in teaching material, with :math:`\bar a_t = \alpha_t^2` and :math:`\beta_t = 1 - \alpha_t^2 / \alpha_{t-1}^2`:
+
+- :math:`\bar a_t` is the product of all :math:`1 - \beta_s` up to t, at the t of each datum: :math:`\sqrt{1 - \bar a_t}`, not
+  :math:`1 - \bar a`, and along the steps, not along the data of a batch.
+- The noised datum holds :math:`\sqrt{1 - \bar a_t}\, \epsilon`: a product of the noise with its standard deviation.
+- A step adds :math:`\mathrm{std}_t z`. Adding :math:`(1 - \beta_t) z`, as if the decay were the noise, leaves standard normal
+  data with the standard deviation 16.5.
+- The reverse chain's Gaussian has the covariance :math:`\mathrm{std}_t^2 I`: not a standard deviation.
+- With fewer steps, :math:`\beta` is that of the larger step, never the original beside a thinned-out :math:`\bar a`.
+- Guidance is :math:`\epsilon_u + w (\epsilon_c - \epsilon_u)`: w = 1 is the conditional model, and w = 0 the unconditional.
 """

@@ -1,4 +1,4 @@
-r"""The denoising diffusion model (Ho et al. 2020, https://arxiv.org/abs/2006.11239), with the later schedules and samplers.
+r"""The denoising diffusion model (Ho et al. 2020, https://arxiv.org/abs/2006.11239), with what came after it.
 
 With :math:`\alpha_t, \sigma_t` of ``schedule.py`` and t in steps from 1 to T, training repeats
 
@@ -17,86 +17,94 @@ and sampling starts at :math:`x_T \sim N(0, I)` and goes through t = T, …, 1 w
     x_{t-1} = \frac{1}{\sqrt{1 - \beta_t}} \Bigl(x_t - \frac{\beta_t}{\sqrt{1 - \bar a_t}}\, \epsilon_\theta(x_t, t)\Bigr)
     + \mathrm{std}_t\, z, \qquad \mathrm{std}_t^2 = \beta_t \;\text{ or }\; \tilde\beta_t .
 
-Here the network may answer the velocity :math:`v = \alpha_t \epsilon - \sigma_t x_0` instead (Salimans & Ho 2022), whose
-squared error weighs the error of x_0 by SNR + 1 instead of SNR, so that the noisiest steps, which settle the layout, are
-learned too, and from which x_0 follows without dividing by a vanishing :math:`\alpha_t`. Common slips in teaching material:
-
-- :math:`\bar a_t` is the product of all :math:`1 - \beta_s` up to t, at the t of each datum: :math:`\sqrt{1 - \bar a_t}`, not
-  :math:`1 - \bar a`, and along the steps, not along the data of a batch.
-- The noised datum holds :math:`\sqrt{1 - \bar a_t}\, \epsilon`: a product of the noise with its standard deviation.
-- A step adds :math:`\mathrm{std}_t z`. Adding :math:`(1 - \beta_t) z`, as if the decay were the noise, leaves standard normal
-  data with the standard deviation 16.5.
-- The reverse chain's Gaussian has the covariance :math:`\mathrm{std}_t^2 I`: not a standard deviation, and here not learned.
-- With fewer steps, :math:`\beta` is that of the larger step, never the original beside a thinned-out :math:`\bar a`.
+Here the network may answer in other units (``prediction.py``): the datum, or the velocity, which as a squared error weighs the
+error of x_0 by SNR + 1 instead of SNR, so that the noisiest steps, which settle the layout, are learned too, and from which x_0
+follows without dividing by a vanishing :math:`\alpha_t`. On the straight path that is flow matching.
 """
 
 from __future__ import annotations
 
-import functools
-import math
-from typing import Any, ClassVar, cast, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Generator, Tensor
 
-from ....capability import Bound, Samples
+from ....capability import Bound, Completes, Samples
 from ....domain import Discrete, Domain, Real
-from ....errors import BadInput, RangeError, require_whole
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
-from .bound import chain_terms, discretised_normal, end_term, squared_error
-from .denoiser import denoiser
-from .sampler import Move, Prediction, Variance, ancestral, clean, ddim, reverse, target
-from .schedule import SCHEDULES, Levels, ScheduleName, levels
+from ....likelihood import Kind
+from .bound import Terms, bound_draws
+from .conditioning import left_out
+from .denoiser import NetworkName, denoiser
+from .flow import STEPS, flow_draws
+from .guesser import Guesser
+from .inpainting import repaint
+from .objective import Objective
+from .options import check_numbers, check_options, check_settings
+from .prediction import Parametrisation, PredictionName, WeightingName
+from .sampler import Denoise, SamplerName, VarianceName, reverse, solver
+from .schedule import Levels, ScheduleName, levels
 
 __all__ = ["DDPM"]
 
-STEPS = 50
-"""Steps of the sampler where nothing else is asked for."""
-UNIFORM = 0.2
-"""The part of the bound's draws of t that is uniform, whatever the terms are expected to be: no term is drawn too rarely."""
+CALLS = 50
+"""Calls of the network by the sampler where nothing else is asked for."""
 
 
 @final
-class DDPM(Samples, Bound, GradientTrained):
+class DDPM(Samples, Bound, Completes, GradientTrained):
     r"""A denoising diffusion model of pictures, levels or points.
 
     ``sample`` runs the reverse chain in 50 calls of the network, or ``steps=`` of them, and returns its last guess, rounded
     where data are discrete: the decoder's noise is left out, as in the paper. ``score`` is the evidence lower bound of the
     chain of all ``timesteps`` steps, a mass for discrete and a density for real data, however samples are drawn. That chain's
-    variance is :math:`\tilde\beta` for discrete data, right where data are points, and :math:`\beta` for real data, right where
-    they are normal; and its guess is clipped to the range of discrete data, which brings it nearer to any datum.
+    variance is learned, or :math:`\tilde\beta` for discrete data, right where data are points, and :math:`\beta` for real data,
+    right where they are normal; and its guess is clipped to the range of discrete data, which brings it nearer to any datum.
+    ``complete`` is RePaint: near the conditional distribution, and never exact.
 
     Args:
         domain: Discrete data, which are modelled on [-1, 1], or real data.
         given: A class label, which the network is told; or None.
         timesteps: Steps T of the noising chain.
-        schedule: ``cosine`` or ``linear``: how the noise grows.
-        prediction: What the network answers: the velocity ``v``, or the noise ``eps`` as in the paper; on real data that
-            needs the linear schedule.
-        sampler: ``ddim``, good with few steps, or ``ancestral``, the chain of the paper.
-        eta: Noise of the ``ddim`` sampler, from 0, deterministic, to 1, ancestral: noise mends the errors of earlier steps,
-            which a small network makes many of, and costs more steps.
-        variance: Noise of the ``ancestral`` sampler: ``posterior``, or ``beta``, which needs nearly all steps.
+        schedule: ``cosine`` or ``linear``: how the noise grows; or ``straight``, the path of flow matching.
+        prediction: What the network answers: the velocity ``v``, the datum ``x0``, or the noise ``eps`` as in the paper, where
+            alpha does not vanish at the end or the guess is clipped.
+        weighting: Of the answer's squared error in training: ``plain``, or ``min-snr`` (Hang et al. 2023).
+        likelihood: What ``score`` is: the ``bound``, or an estimate of the density of the probability ``flow``, which has no
+            noise but that of a trace where data have many entries; discrete data are dequantised for it.
+        sampler: ``dpm``, of second order, good with few steps; ``ddim``; ``heun``, which calls the network twice a step; or
+            ``ancestral``, the chain of the paper.
+        eta: Noise of the first two samplers, from 0, deterministic, to 1, as much as ancestral: noise mends the errors of
+            earlier steps, which a small network makes many of, and costs more steps.
+        variance: Noise of the ``ancestral`` sampler: ``posterior``, or ``beta``, which needs nearly all steps; or ``learned``,
+            for which the network has twice the answers, and which the bound is then of.
         clip: Whether the sampler clips the guess to the range of discrete data.
-        channels: Of the U-Net for pictures, at half their size where they are large; twice as many below.
-        layers: Its residual blocks at each size, on the way down and up; a network for points has four times as many.
-        width: Features of time and label, and hidden units of a network for points.
+        guidance: How far samples follow the label: 0 not, 1 as the data do, more than they do.
+        unlabelled: The part of the data whose labels training leaves out, so that there can be guidance.
+        rounds: How often ``complete`` takes each step.
+        network: ``unet`` or ``transformer`` for pictures, ``perceptron``; ``auto``: U-Net for pictures, else perceptron.
+        channels: Of the U-Net for pictures, at half their size where they are large; twice as many below, and a token.
+        layers: Its residual blocks at each size, on the way down and up; a perceptron has 4 times as many, a transformer 6.
+        width: Features of time and label, and hidden units of a perceptron.
+        patch: Side of the squares that a transformer takes for tokens.
+        heads: Of its attention.
         dropout: Of the network, in training.
 
     Raises:
-        BadInput: if a name is none of those, or prediction and schedule do not go together.
+        BadInput: if a name is none of those, or options do not go together.
         RangeError: if a number is out of range.
     """
 
     natives: ClassVar[tuple[type[Domain], ...]] = (Discrete, Real)
     conditional: ClassVar[bool] = True
-    adjustable = ("steps", "sampler", "eta", "variance", "clip")
+    adjustable = ("steps", "sampler", "eta", "variance", "clip", "guidance", "rounds")
     weighted = False  # a draw is one term of the bound's sum
     steps: int | None = None
-    """Steps of sampling, each a call of the network, at most ``timesteps``. None takes 50, or all if there are fewer."""
+    """Calls of the network in sampling, at most ``timesteps``. None takes 50, or all if there are fewer."""
     chunk: int = 2**15
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"timesteps": 20, "channels": 8, "layers": 1, "width": 32},
+        "tiny": {"timesteps": 10, "sampler": "ancestral", "rounds": 2, "channels": 8, "layers": 1, "width": 32},
         "small": {"channels": 32, "layers": 1, "width": 64},
     }
 
@@ -111,38 +119,61 @@ class DDPM(Samples, Bound, GradientTrained):
         *,
         timesteps: int = 1000,
         schedule: ScheduleName = "cosine",
-        prediction: Prediction = "v",
-        sampler: str = "ddim",
+        prediction: PredictionName = "v",
+        weighting: WeightingName = "plain",
+        likelihood: Literal["bound", "flow"] = "bound",
+        sampler: SamplerName = "ddim",
         eta: float = 1.0,
-        variance: Variance = "posterior",
+        variance: VarianceName = "posterior",
         clip: bool = True,
+        guidance: float = 1.0,
+        unlabelled: float = 0.1,
+        rounds: int = 5,
+        network: NetworkName = "auto",
         channels: int = 64,
         layers: int = 1,
         width: int = 128,
+        patch: int = 4,
+        heads: int = 4,
         dropout: float = 0.0,
     ) -> None:
         super().__init__(domain, given)
-        _check_options(timesteps, schedule, prediction, channels, layers, width, dropout)
-        self.timesteps, self.prediction = timesteps, prediction
-        self.sampler, self.eta, self.variance, self.clip = sampler, eta, variance, clip
-        self._check_sampling()
+        check_options(domain, schedule=schedule, prediction=prediction, weighting=weighting, likelihood=likelihood)
+        check_numbers(timesteps=timesteps, unlabelled=unlabelled)
         self.bins = domain.levels if isinstance(domain, Discrete) else 0
-        if prediction == "eps" and schedule == "cosine" and not self.bins:
-            problem = (
-                "At the end of the cosine schedule alpha is almost 0, and x_0 follows from eps only if it is clipped."
-            )
-            raise BadInput(problem, got=domain, hint="schedule=linear, or prediction=v")
+        self.prediction = Parametrisation(prediction, straight=schedule == "straight")
+        self.weighting, self.likelihood, self.unlabelled = weighting, likelihood, unlabelled
+        self.sampler, self.eta, self.variance, self.clip = sampler, eta, variance, clip
+        self.guidance, self.rounds = guidance, rounds
+        self.learned = variance == "learned"
+        self.ordered = likelihood == "bound"
         table = levels(schedule, timesteps)
         self.register_buffer("times", table.times)
         self.register_buffer("alpha", table.alpha)
         self.register_buffer("sigma", table.sigma)
-        labels = len(self.given_frequencies)
-        self.net = denoiser(domain, labels, channels=channels, layers=layers, width=width, dropout=dropout)
+        self._check_sampling()
+        self.net = denoiser(
+            domain,
+            len(self.given_frequencies),
+            network=network,
+            channels=channels,
+            layers=layers,
+            width=width,
+            patch=patch,
+            heads=heads,
+            dropout=dropout,
+            answers=2 if self.learned else 1,
+        )
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> DDPM:
-        """Twenty steps and the smallest network."""
+        """Ten steps, the smallest network, and samples of the chain that is scored."""
         return cls(domain, given, **cls.sizes["tiny"])
+
+    @classmethod
+    def suits(cls, domain: Domain, options: Mapping[str, Any]) -> bool:
+        """The probability flow has a density, of real data."""
+        return options.get("likelihood") != "flow" or isinstance(domain, Real)
 
     def recipe(self) -> Recipe:
         """A moving average, whose last weights are kept: one draw of the bound is too noisy to choose by.
@@ -156,37 +187,40 @@ class DDPM(Samples, Bound, GradientTrained):
     @property
     def levels(self) -> Levels:
         """The levels of the full chain."""
-        return Levels(self.times, self.alpha, self.sigma)
+        return Levels(self.times, self.alpha, self.sigma, self.prediction.straight)
+
+    @property
+    def guesser(self) -> Guesser:
+        """The network, and what its answers mean."""
+        return Guesser(self.net, self.prediction, learned=self.learned, bounded=self.bins > 0)
+
+    @property
+    def terms(self) -> Terms:
+        """The terms of the full chain's bound."""
+        fixed: VarianceName = "posterior" if self.bins else "beta"
+        return Terms(self.levels, "learned" if self.learned else fixed, self.bins)
+
+    def can(self, verb: str) -> bool:
+        """Everything; where the score is the flow's, there is no bound."""
+        return super().can(verb) and not (verb == "elbo" and self.likelihood == "flow")
+
+    @property
+    def kind(self) -> Kind:
+        """A lower bound; the flow's is an estimate."""
+        return "lower_bound" if self.likelihood == "bound" else "estimate"
+
+    @property
+    def way(self) -> str:
+        """The bound, or the flow."""
+        return super().way if self.likelihood == "bound" else f"probability flow in {STEPS} steps"
 
     def _check_sampling(self) -> None:
-        whole = isinstance(self.steps, int) and not isinstance(self.steps, bool)
-        if self.steps is not None and not (whole and 1 <= self.steps <= self.timesteps):
-            raise RangeError(f"steps must be a whole number from 1 to timesteps = {self.timesteps}.", got=self.steps)
-        if isinstance(self.eta, bool) or not isinstance(self.eta, int | float) or not 0 <= self.eta <= 1:
-            raise RangeError("eta must be from 0, deterministic, to 1, ancestral.", got=self.eta)
-        _one_of("sampler", self.sampler, ("ddim", "ancestral"))
-        _one_of("variance", self.variance, ("posterior", "beta"))
-        if not isinstance(self.clip, bool):
-            raise BadInput("clip is true or false.", got=self.clip)
-
-    # --- what the network guesses ---
-
-    def guess(self, x_t: Tensor, grid: Levels, t: Tensor, given: Tensor | None, *, clip: bool = True) -> Tensor:
-        r"""The network's guess :math:`\hat x_0` of the datum, ``(N, *shape)``.
-
-        Args:
-            x_t: Noised data, on the scale of the chain.
-            grid: The levels of the chain.
-            t: The level of each datum, ``(N,)``.
-            given: Labels, or None.
-            clip: Whether to clip the guess to [-1, 1] where data are discrete.
-        """
-        alpha, sigma = grid.signal_and_noise(t, x_t)
-        x_0 = clean(self.prediction, self._answer(x_t, grid.times[t], given), x_t, alpha, sigma)
-        return x_0.clamp(-1, 1) if clip and self.bins else x_0
-
-    def _answer(self, x_t: Tensor, time: Tensor, given: Tensor | None) -> Tensor:
-        return cast(Tensor, self.net(x_t, time.to(x_t.dtype), given)).to(x_t.dtype)
+        check_settings(
+            {name: getattr(self, name) for name in self.adjustable},
+            timesteps=len(self.times) - 1,
+            learned=self.learned,
+            labelled=self.given is not None and self.unlabelled > 0,
+        )
 
     # --- training ---
 
@@ -195,44 +229,39 @@ class DDPM(Samples, Bound, GradientTrained):
         return (Phase("denoise", tuple(self.net.parameters()), self._loss),)
 
     def _loss(self, batch: Batch, generator: Generator) -> Loss:
-        """The squared error of the network's answer; in other units it is that of the noise (L_simple) and of the datum."""
-        x_0 = self._inward(batch.x)
-        t = 1 + (self._evenly(len(x_0), generator) * self.timesteps).long()
-        eps = self._noise(x_0, generator)
-        alpha, sigma = self.levels.signal_and_noise(t, x_0)
-        x_t = alpha * x_0 + sigma * eps
-        error = self._answer(x_t, self.times[t], batch.given) - target(self.prediction, x_0, eps, alpha, sigma)
-        squared = error.square().reshape(len(error), self.domain.entries).mean(1)
-        total = squared.mean()
-        of_eps = squared * self.alpha[t].square() if self.prediction == "v" else squared
-        return Loss(total, {"noise": of_eps.mean()})
+        given = left_out(batch.given, self.unlabelled, generator)
+        return Objective(self.terms, self.guesser, self.weighting).loss(self._inward(batch.x), given, generator)
 
-    def _evenly(self, n: int, generator: Generator) -> Tensor:
-        """Uniform numbers in [0, 1) that are evenly spread over the batch: each is uniform, their mean is less noisy."""
-        shared = torch.rand(1, generator=generator, device=self.device, dtype=torch.float64)
-        return (shared + torch.arange(n, device=self.device, dtype=torch.float64) / max(1, n)) % 1
-
-    # --- sampling ---
+    # --- sampling and completion ---
 
     def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
-        grid = self.levels.respaced(self.steps or min(STEPS, self.timesteps))
+        x = torch.randn(n, *self.domain.shape, generator=generator, device=self.device, dtype=self._dtype)
+        grid = self._grid(twice=self.sampler == "heun")
+        denoise, move = solver(self.sampler, self._denoiser(grid, given), grid, eta=self.eta, variance=self.variance)
+        return self._outward(reverse(denoise, grid, move, x, generator))
 
-        def denoise(x_t: Tensor, t: int) -> Tensor:
-            of_each = torch.full((len(x_t),), t, device=x_t.device)
-            return self.guess(x_t, grid, of_each, given, clip=self.clip)
+    def _complete(self, x: Tensor, observed: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
+        x_0, grid, parts = self._inward(x), self._grid(), []
+        for start, stop in self._spans(len(x)):
+            denoise = self._denoiser(grid, None if given is None else given[start:stop])
+            parts.append(repaint(denoise, grid, x_0[start:stop], observed[start:stop], self.rounds, generator))
+        return self._outward(torch.cat(parts))
 
-        x = self._noise(torch.empty(n, *self.domain.shape, device=self.device, dtype=self._dtype), generator)
-        return self._outward(reverse(denoise, grid, self._move(), x, generator))
+    def _grid(self, *, twice: bool = False) -> Levels:
+        """The levels of as many steps as there may be calls, or of half as many."""
+        calls = self.steps or min(CALLS, len(self.levels))
+        return self.levels.respaced((calls + 1) // 2 if twice else calls)
 
-    def _move(self) -> Move:
-        if self.sampler == "ancestral":
-            return functools.partial(ancestral, variance=self.variance)
-        return functools.partial(ddim, eta=self.eta)
+    def _denoiser(self, grid: Levels, given: Tensor | None) -> Denoise:
+        return self.guesser.at(grid, given, clip=self.clip, guidance=self.guidance)
 
-    # --- the bound ---
+    def _exactly(self, x: Tensor, observed: Tensor) -> Tensor:
+        return torch.zeros(len(x), dtype=torch.bool, device=x.device)
+
+    # --- likelihood ---
 
     def _log_weight(self, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
-        return self._draws(x, given, generator, 1)[0]
+        return self._log_weights(x, given, None, generator, 1)[0]
 
     def _log_weights(
         self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
@@ -240,47 +269,10 @@ class DDPM(Samples, Bound, GradientTrained):
         """Draws whose t are spread evenly over each datum's draws, and over the data: less noisy than independent ones."""
         if self.given is not None and given is None:
             return super()._log_weights(x, given, observed, generator, effort)
-        return self._draws(x, given, generator, effort)
-
-    def _draws(self, x: Tensor, given: Tensor | None, generator: Generator, effort: int) -> Tensor:
-        r"""Draws of the bound, ``(effort, N)``, that all have its mean.
-
-        With the terms' known constants apart and t drawn with probability :math:`\pi_t`, a draw is
-
-        .. math:: -L_T - D \sum_t c_t - (L_{t-1} - D c_t) / \pi_t .
-        """
-        x_0, chain = self._inward(x), self.levels
-        weights, constants = chain_terms(chain, "posterior" if self.bins else "beta")
-        known = end_term(chain, x_0) + (0 if self.bins else self.domain.entries * constants.sum())
-        proposal = self._proposal(weights)
-        drawn = 1 + torch.searchsorted(proposal.cumsum(0)[:-1], self._evenly(effort * len(x), generator), right=True)
-        order = torch.randperm(
-            len(x), generator=generator, device=x.device
-        )  # or neighbours in the data had neighbouring t
-        rows = order.repeat(effort)
-        size = max(1, self.chunk // self.domain.entries)
-        parts = zip(torch.split(rows, size), torch.split(drawn, size), strict=True)
-        terms = [self._term(x_0[i], t, None if given is None else given[i], generator, weights) for i, t in parts]
-        draws = (torch.cat(terms) / proposal[drawn - 1]).reshape(effort, len(x))
-        return -known - draws[:, order.argsort()]
-
-    def _proposal(self, weights: Tensor) -> Tensor:
-        """Probabilities of t = 1 … T in proportion to what the terms come to for standard normal data, in part: ``(T,)``."""
-        expected = weights * self.sigma[1:].square()
-        if self.bins:  # the decoder's: the entropy of a normal variable in bins, which vanishes where they are wide
-            spread = self.sigma[1] * (self.bins - 1) / 2
-            expected = torch.cat([0.5 * torch.log1p(2 * math.pi * math.e * spread.square()).reshape(1), expected[1:]])
-        expected = expected.clamp_min(1e-12)
-        return UNIFORM / self.timesteps + (1 - UNIFORM) * expected / expected.sum()
-
-    def _term(self, x_0: Tensor, t: Tensor, given: Tensor | None, generator: Generator, weights: Tensor) -> Tensor:
-        """L_{t-1} without its constant at one draw of x_t for each datum, ``(N,)``."""
-        alpha, sigma = self.levels.signal_and_noise(t, x_0)
-        guess = self.guess(alpha * x_0 + sigma * self._noise(x_0, generator), self.levels, t, given)
-        term = weights[t - 1] * squared_error(x_0, guess)
-        if not self.bins:
-            return term
-        return torch.where(t == 1, -discretised_normal(x_0, guess, self.sigma[1], self.bins), term)
+        x_0, chain, size = self._inward(x), self.levels, max(1, self.chunk // self.domain.entries)
+        if self.likelihood == "flow":
+            return flow_draws(self.guesser, chain, x_0, given, generator, effort)
+        return bound_draws(self.terms, self.guesser, x_0, given, generator, effort, size)
 
     # --- data and noise ---
 
@@ -298,23 +290,3 @@ class DDPM(Samples, Bound, GradientTrained):
         if not self.bins:
             return x
         return ((x + 1) * ((self.bins - 1) / 2)).round().clamp(0, self.bins - 1).to(torch.int64)
-
-    @staticmethod
-    def _noise(like: Tensor, generator: Generator) -> Tensor:
-        return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
-
-
-def _one_of(option: str, value: object, names: tuple[str, ...]) -> None:
-    if value not in names:
-        raise BadInput(f"{option} is {' or '.join(names)}.", got=value)
-
-
-def _check_options(
-    timesteps: int, schedule: str, prediction: str, channels: int, layers: int, width: int, dropout: float
-) -> None:
-    for name, value in {"timesteps": timesteps, "channels": channels, "layers": layers, "width": width}.items():
-        require_whole(name, value, 1, 2**16)
-    _one_of("schedule", schedule, SCHEDULES)
-    _one_of("prediction", prediction, ("v", "eps"))
-    if not 0 <= dropout < 1 or not math.isfinite(dropout):
-        raise RangeError("dropout must be from 0 to below 1.", got=dropout)

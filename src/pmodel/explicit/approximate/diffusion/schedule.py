@@ -1,12 +1,16 @@
 r"""How much signal and how much noise there is at each step: :math:`(\alpha_t, \sigma_t)` and what follows from them.
 
+Two paths lead from the datum, (1, 0), to noise, (0, 1): the quarter circle :math:`\alpha_t^2 + \sigma_t^2 = 1`, which keeps the
+variance of standardised data, and the straight line :math:`\alpha_t = 1 - t, \sigma_t = t` of flow matching (Lipman et al.
+2023, https://arxiv.org/abs/2210.02747).
+
 Ho et al. (2020, https://arxiv.org/abs/2006.11239) write :math:`\beta_t` for the variance that step t adds,
 :math:`a_t = 1 - \beta_t`, and :math:`\bar a_t = \prod_{s \le t} a_s`. With these
 
 .. math::
 
     \alpha_t = \sqrt{\bar a_t}, \qquad \sigma_t = \sqrt{1 - \bar a_t}, \qquad
-    \beta_{t|s} = 1 - \alpha_t^2 / \alpha_s^2 \quad (\text{so that } \beta_{t|t-1} = \beta_t).
+    \beta_{t|s} = \sigma_t^2 - \sigma_s^2 \alpha_t^2 / \alpha_s^2 \quad (\text{so that } \beta_{t|t-1} = \beta_t).
 
 Everything here is a function of :math:`(\alpha, \sigma)` at two levels s < t, which need not be neighbours. So a grid of fewer
 steps has its own, larger :math:`\beta_{t|s}`; the original :math:`\beta_t` beside a thinned-out :math:`\bar a_t` is a chain
@@ -24,8 +28,8 @@ from torch import Tensor
 
 __all__ = ["SCHEDULES", "Levels", "ScheduleName", "Step", "levels"]
 
-ScheduleName = Literal["cosine", "linear"]
-SCHEDULES: tuple[ScheduleName, ...] = ("cosine", "linear")
+ScheduleName = Literal["cosine", "linear", "straight"]
+SCHEDULES: tuple[ScheduleName, ...] = ("cosine", "linear", "straight")
 LARGEST_BETA = 0.999
 """So much of the signal's variance a step may take at most, as in Nichol & Dhariwal: else the last level has none left."""
 OFFSET = 0.008
@@ -40,7 +44,8 @@ class Step:
     .. math::
 
         q(x_t \mid x_s) &= N(\alpha_{t|s} x_s, \beta_{t|s}), \qquad
-        \alpha_{t|s} = \alpha_t / \alpha_s, \quad \beta_{t|s} = 1 - \alpha_{t|s}^2
+        \alpha_{t|s} = \alpha_t / \alpha_s, \quad
+        \beta_{t|s} = \sigma_t^2 - \alpha_{t|s}^2 \sigma_s^2
 
         q(x_s \mid x_t, x_0) &= N\Bigl(\frac{\alpha_{t|s} \sigma_s^2}{\sigma_t^2} x_t
         + \frac{\alpha_s \beta_{t|s}}{\sigma_t^2} x_0,\; \tilde\beta_{t|s}\Bigr), \qquad
@@ -69,7 +74,7 @@ class Step:
     @property
     def beta(self) -> Tensor:
         r""":math:`\beta_{t|s}`: the variance that the step adds."""
-        return 1 - self.alpha.square()
+        return self.sigma_t.square() - (self.alpha * self.sigma_s).square()
 
     @property
     def posterior(self) -> Tensor:
@@ -96,11 +101,13 @@ class Levels:
         times: t in [0, 1] of each level, ``(T + 1,)`` float64 rising: what the network is told.
         alpha: Signal at each level.
         sigma: Noise at each level.
+        straight: Whether the path is the straight line, and not the circle.
     """
 
     times: Tensor
     alpha: Tensor
     sigma: Tensor
+    straight: bool = False
 
     def __len__(self) -> int:
         """The number of steps T."""
@@ -114,7 +121,12 @@ class Levels:
     @property
     def betas(self) -> Tensor:
         """The variance that each step adds, ``(T,)``."""
-        return 1 - (self.alpha[1:] / self.alpha[:-1]).square()
+        return self.step(torch.arange(1, len(self) + 1, device=self.alpha.device)).beta
+
+    @property
+    def positions(self) -> Tensor:
+        """How far along the path each level is: the angle from the datum on the circle, sigma on the line; ``(T + 1,)``."""
+        return self.sigma if self.straight else torch.atan2(self.sigma, self.alpha)
 
     def step(self, t: Tensor | int, ndim: int = 0) -> Step:
         """The step between levels t - 1 and t.
@@ -135,16 +147,42 @@ class Levels:
         return self.alpha[t].to(x.dtype).reshape(shape), self.sigma[t].to(x.dtype).reshape(shape)
 
     def respaced(self, steps: int) -> Levels:
-        """A chain of fewer steps on a subset of the levels, evenly spaced in t and ending at pure noise.
+        """A chain of fewer steps on a subset of the levels, evenly spaced along the path and ending at pure noise.
 
         A chain must begin where sampling begins: a grid that leaves the last level out asks the network to denoise pure noise
-        as if it had some signal (Lin et al. 2024).
+        as if it had some signal (Lin et al. 2024). Steps of equal t would be the same where the noise grows evenly; where it
+        first grows like the root of t, their last one is too long for a method of second order.
 
         Args:
             steps: From 1 to T.
         """
-        kept = torch.arange(steps + 1, device=self.times.device) * len(self) // steps
-        return Levels(self.times[kept], self.alpha[kept], self.sigma[kept])
+        number = torch.arange(steps + 1, device=self.times.device)
+        return self._at(self._distinct(self.positions[-1] * number / steps))
+
+    def between(self, steps: int) -> Levels:
+        """New levels after the datum: so many equal steps along the path from level 1 to the last, times interpolated."""
+        path = self.positions
+        found = torch.linspace(0, 1, steps + 1, device=path.device, dtype=path.dtype) * (path[-1] - path[1]) + path[1]
+        above = torch.searchsorted(path, found).clamp(1, len(self))
+        part = (found - path[above - 1]) / (path[above] - path[above - 1])
+        times = torch.lerp(self.times[above - 1], self.times[above], part)
+        alpha, sigma = (1 - found, found) if self.straight else (found.cos(), found.sin())
+        tables = (
+            torch.cat([old[:1], new]) for old, new in ((self.times, times), (self.alpha, alpha), (self.sigma, sigma))
+        )
+        return Levels(*tables, self.straight)
+
+    def _distinct(self, wanted: Tensor) -> Tensor:
+        """The levels nearest to rising positions on the path, all different, from the first to the last."""
+        path = self.positions
+        above = torch.searchsorted(path, wanted).clamp(1, len(self))
+        nearest = torch.where(wanted - path[above - 1] < path[above] - wanted, above - 1, above)
+        number = torch.arange(len(wanted), device=path.device)
+        apart = (nearest - number).clamp(min=0).cummax(0).values + number
+        return torch.minimum(apart, number + len(self) + 1 - len(wanted))
+
+    def _at(self, kept: Tensor) -> Levels:
+        return Levels(self.times[kept], self.alpha[kept], self.sigma[kept], self.straight)
 
 
 def levels(name: ScheduleName, timesteps: int) -> Levels:
@@ -152,13 +190,16 @@ def levels(name: ScheduleName, timesteps: int) -> Levels:
 
     ``linear``: :math:`\beta_t` from 1e-4 to 0.02 at T = 1000 (Ho et al.), times 1000/T otherwise. ``cosine``:
     :math:`\bar a_t \propto \cos^2\bigl(\tfrac{t/T + s}{1 + s} \tfrac\pi2\bigr)` (Nichol & Dhariwal 2021), which spends fewer
-    steps on data that are noise already. Both stop at :math:`\beta_t \le 0.999`.
+    steps on data that are noise already. Both stop at :math:`\beta_t \le 0.999`. ``straight``: the line, whose end is noise
+    alone.
 
     Args:
-        name: ``cosine`` or ``linear``.
+        name: One of the three.
         timesteps: The number of steps T, at least 1.
     """
     times = torch.linspace(0, 1, timesteps + 1, dtype=torch.float64)
+    if name == "straight":
+        return Levels(times, 1 - times, times, straight=True)
     betas = _cosine(times) if name == "cosine" else _linear(timesteps)
     log_signal = torch.cumsum(torch.log1p(-betas.clamp(max=LARGEST_BETA)), 0)  # log of the product of all 1 - beta
     log_signal = torch.cat([torch.zeros(1, dtype=torch.float64), log_signal])

@@ -43,10 +43,19 @@ class UNet(nn.Module):
         layers: Residual blocks of a level, on the way down and on the way up.
         width: Features of time and label.
         dropout: The part of the features within a block that training leaves out.
+        answers: How many numbers it answers for each entry.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], labels: int, *, channels: int, layers: int, width: int, dropout: float = 0.0
+        self,
+        shape: tuple[int, ...],
+        labels: int,
+        *,
+        channels: int,
+        layers: int,
+        width: int,
+        dropout: float = 0.0,
+        answers: int = 1,
     ) -> None:
         super().__init__()
         colours, *sides = shape
@@ -56,12 +65,12 @@ class UNet(nn.Module):
         self.levels = nn.ModuleList(_Level(here, below, layers, width, dropout) for here, below in pairwise(widths))
         self.middle = _blocks(2 * layers, widths[-1], width, dropout)
         self.norm = _norm(widths[0])
-        self.last = nn.Conv2d(widths[0], colours, 3, padding=1)
+        self.last = nn.Conv2d(widths[0], answers * colours, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(cast(Tensor, self.last.bias))
 
     def forward(self, x: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
-        """``(N, C, H, W)`` from noisy pictures, times and labels."""
+        """``(N, answers · C, H, W)`` from noisy pictures, times and labels."""
         if not self.training:  # there the plan has chosen; in float32 on a processor this is nearly twice as fast
             x = x.contiguous(memory_format=torch.channels_last)
         told = self.conditioning(t, given)
