@@ -127,7 +127,7 @@ class _Block(nn.Module):
         return cast(Tensor, h + gate_2 * self.perceptron((1 + scale_2) * self.norm(h) + shift_2))
 
     def _attention(self, h: Tensor) -> Tensor:
-        shape = (len(h), h.shape[1], self.heads, -1)
+        shape = (len(h), h.shape[1], self.heads, h.shape[2] // self.heads)
         q, k, v = (part.reshape(shape).transpose(1, 2) for part in self.inward(h).chunk(3, -1))
         found = F.scaled_dot_product_attention(q, k, v)
         return cast(Tensor, self.outward(found.transpose(1, 2).reshape(h.shape)))
