@@ -27,7 +27,7 @@ def test_flow_likelihood_of_gaussian_data_is_theirs(schedule):
     x = gaussian(500)
     found = model.score(x, effort=1)
     assert found.kind == "estimate"
-    assert found.estimator == "probability flow in 25 steps, 1 draws"
+    assert found.estimator == "probability flow in 25 steps, 1 draw"
     assert abs(found.mean - float(DATA.log_prob(x).mean())) < 1e-3
     assert torch.allclose(found.values, DATA.log_prob(x), atol=5e-3)
 
