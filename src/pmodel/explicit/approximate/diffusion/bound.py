@@ -11,6 +11,7 @@ of one chain.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import final
@@ -50,15 +51,19 @@ class Terms:
         """Whether the network says the variance of each entry."""
         return self.variance == "learned"
 
+    @functools.cached_property
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Weights and constants as from ``chain_terms``; where variances are learned, those of points."""
+        return chain_terms(self.levels, "posterior" if self.learned else self.variance)
+
     def known(self, x_0: Tensor) -> Tensor:
         """What no network can change, ``(N,)``: the end's term, and the constants of fixed variances."""
-        constants = chain_terms(self.levels, "posterior" if self.learned else self.variance)[1]
-        fixed = 0 if self.bins or self.learned else x_0[0:1].numel() * constants.sum()
+        fixed = 0 if self.bins or self.learned else x_0[0:1].numel() * self.tables[1].sum()
         return end_term(self.levels, x_0) + fixed
 
     def proposal(self) -> Tensor:
         """Probabilities of t = 1 … T in proportion to what the terms come to for standard normal data, in part: ``(T,)``."""
-        weights, _ = chain_terms(self.levels, "posterior" if self.learned else self.variance)
+        weights, _ = self.tables
         expected = weights * self.levels.sigma[1:].square()
         if self.bins:  # the decoder's: the entropy of a normal variable in bins, which vanishes where they are wide
             spread = self.levels.sigma[1] * (self.bins - 1) / 2
@@ -71,8 +76,7 @@ class Terms:
         """L_{t-1} without its known part, for a t of each datum, ``(N,)``."""
         if guess.fraction is not None and self.learned:
             return self._with_variance(x_0, t, guess.x_0, guess.fraction.double())
-        weights, _ = chain_terms(self.levels, self.variance)
-        term = weights[t - 1] * squared_error(x_0, guess.x_0)
+        term = self.tables[0][t - 1] * squared_error(x_0, guess.x_0)
         if not self.bins:
             return term
         return torch.where(t == 1, -discretised_normal(x_0, guess.x_0, self.levels.sigma[1], self.bins), term)

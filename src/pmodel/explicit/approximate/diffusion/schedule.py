@@ -167,10 +167,9 @@ class Levels:
         part = (found - path[above - 1]) / (path[above] - path[above - 1])
         times = torch.lerp(self.times[above - 1], self.times[above], part)
         alpha, sigma = (1 - found, found) if self.straight else (found.cos(), found.sin())
-        tables = (
-            torch.cat([old[:1], new]) for old, new in ((self.times, times), (self.alpha, alpha), (self.sigma, sigma))
-        )
-        return Levels(*tables, self.straight)
+        datum = (table[:1] for table in (self.times, self.alpha, self.sigma))
+        times, alpha, sigma = map(torch.cat, zip(datum, (times, alpha, sigma), strict=True))
+        return Levels(times, alpha, sigma, self.straight)
 
     def _distinct(self, wanted: Tensor) -> Tensor:
         """The levels nearest to rising positions on the path, all different, from the first to the last."""
