@@ -61,7 +61,7 @@ def test_bound_is_the_closed_form_on_gaussian_data(schedule, timesteps):
     found = model.elbo(x.repeat(20_000, 1), effort=4).values.reshape(-1, 3)
     error = found.std(0) / len(found) ** 0.5
     assert bool(((found.mean(0) - exact_bound(model, x)).abs() < 5 * error).all())
-    assert float(error.max()) < 0.05
+    assert float(error.max()) < 0.08
 
 
 def test_score_is_the_bound():
