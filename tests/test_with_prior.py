@@ -289,7 +289,7 @@ def test_make_joins_and_build_reads_back(options, prior, learned):
     assert isinstance(model, WithPrior)
     assert type(model.prior).__name__ == prior
     assert model.learns == learned
-    assert model.spec()["handover"] == options.get("handover", 0.7)
+    assert model.spec()["handover"] == options.get("handover")
     again = build(json.loads(json.dumps(model.spec())))
     assert again.spec() == model.spec()
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}

@@ -24,6 +24,8 @@ class Latent(Model):
     usual_prior: ClassVar[str | None] = None
     """The model that learns the codes where ``make`` is not told another (``wrappers.WithPrior``); None keeps p(z) as it is."""
 
+    handover: float = 0.7
+    """The part of the steps of training that this model usually gets where a prior learns its codes by gradients after it."""
     deterministic: bool = False
     """Whether q(z | x) is a point: no density of real codes, and the mass 1 of one discrete code."""
 

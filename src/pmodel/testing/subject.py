@@ -20,7 +20,7 @@ from .cases import Case, toy
 from .fitting import learn
 from .measure import Masses, Nodes, grid, has_states, is_small, whole_grid
 
-__all__ = ["Subject", "core_of"]
+__all__ = ["Subject", "core_of", "sampler_of"]
 
 TRAINING = 1024
 """Toy data that a model learns from."""
@@ -231,6 +231,13 @@ def _inside(model: Any) -> Any:
         case Wrapper():
             return model.model
     return None
+
+
+def sampler_of(model: Any) -> Any:
+    """The model inside all wrappers whose settings change how data are drawn: the prior, where codes have one."""
+    found = _around(model)
+    joined = next((part for part in found if isinstance(part, WithPrior)), None)
+    return found[-1] if joined is None else sampler_of(joined.prior)
 
 
 def core_of(model: Any) -> Any:

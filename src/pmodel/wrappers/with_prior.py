@@ -39,7 +39,8 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
         autoencoder: A model with a latent. If it takes a label, the prior takes the same.
         prior: A model of the codes that is sampled and scored. If it takes a label, so does the whole, and the autoencoder need
             not.
-        handover: The part of training that the autoencoder gets, where the prior learns by gradients too.
+        handover: The part of the steps of training that the autoencoder gets, where the prior learns by gradients too; None
+            takes what it usually gets. A step of the prior takes no more data than its own recipe says.
 
     Raises:
         NotSupported: if the two cannot be joined.
@@ -47,7 +48,7 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
         RangeError: if nothing is left to one of them.
     """
 
-    def __init__(self, autoencoder: Model, prior: Model, *, handover: float = 0.7) -> None:
+    def __init__(self, autoencoder: Model, prior: Model, *, handover: float | None = None) -> None:
         super().__init__(autoencoder.domain, prior.given)
         if not isinstance(autoencoder, Latent) or not autoencoder.can("encode"):
             raise NotSupported("A prior is for the codes of a model that encodes.", got=type(autoencoder).__name__)
@@ -59,11 +60,12 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
             raise NotSupported(
                 "The prior must take the label that the autoencoder takes.", got=(autoencoder.given, prior.given)
             )
-        if not 0 < handover < 1:
+        share = autoencoder.handover if handover is None else handover
+        if not 0 < share < 1:
             raise RangeError("handover is between 0 and 1.", got=handover)
         self.autoencoder: Any = autoencoder
         self.prior: Any = prior
-        self.handover = handover if "phases" in prior.learns else 1.0
+        self.handover = share if "phases" in prior.learns else 1.0
         self.iterative = getattr(prior, "iterative", False)
         self.chunk = min(autoencoder.chunk, prior.chunk * max(1, self.domain.entries // prior.domain.entries))
         self.deterministic = autoencoder.deterministic
@@ -141,8 +143,11 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
         return early + tuple(self._on_codes(phase, first=number == 0) for number, phase in enumerate(later))
 
     def _on_codes(self, phase: Phase, *, first: bool) -> Phase:
+        recipe = self.prior.recipe()
+
         def loss(batch: Batch, generator: Generator) -> Loss:
-            return phase.loss(self._codes(batch, generator), generator)
+            few = Batch(batch.x[: recipe.batch], None if batch.given is None else batch.given[: recipe.batch])
+            return phase.loss(self._codes(few, generator), generator)
 
         def begin(batch: Batch, generator: Generator) -> None:
             codes = self._codes(batch, generator)
@@ -153,7 +158,7 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
 
         width = 1 - self.handover
         span = (self.handover + phase.span[0] * width, self.handover + phase.span[1] * width)
-        rate = phase.rate * self.prior.recipe().rate / self.recipe().rate
+        rate = phase.rate * recipe.rate / self.recipe().rate
         return replace(phase, name=f"prior.{phase.name}", loss=loss, span=span, rate=rate, begin=begin)
 
     @torch.no_grad()
