@@ -332,6 +332,10 @@ class Drawn(Samples, Latent):
         self.samples = lambda n, generator: torch.randn(n, *domain.shape, generator=generator)
         self.code = lambda x: Normal(x, torch.tensor(0.1))
 
+    @property
+    def codes(self):
+        return self.domain
+
     def _sample(self, n, given, generator):
         return self.samples(n, generator)
 

@@ -3,6 +3,7 @@ r"""The doctor: what is wrong with a model in training, in words, from its losse
 With x a datum, z its code and n samples beside n data, it looks for
 
 - *posterior collapse* (Bowman et al. 2016): the code, or a layer of it, says nothing of the datum (``verdicts/posterior.py``);
+- *dead codes*: most values that a discrete code could take stand nowhere (``verdicts/codes.py``);
 - a *collapsed generator*: the mean distance between samples over that between data, and the same for nearest neighbours;
 - *memorised training data*: samples that lie three times nearer to one training datum than to any other (Yoon et al. 2023),
   where held-out data do not;
@@ -32,6 +33,7 @@ from .diagnosis import Diagnosis
 from .events import Stepped
 from .explanation import SMALLER_STEPS
 from .neighbours import ERRORS, Columns, copied, differ, nearest
+from .verdicts.codes import dead_codes, levels_of, silent_codes
 from .verdicts.posterior import posterior_collapse, silent_layers
 
 __all__ = ["Doctor"]
@@ -120,7 +122,7 @@ class Doctor:
         if x is not None and (broken := self._broken(x)):
             return [broken]
         samples = None if x is None else self.columns(x)
-        found = [self._silent_code(samples), silent_layers(self.recent)]
+        found = [self._code(samples), silent_layers(self.recent)]
         if samples is not None:
             collapse, memory = self._collapse(samples), self._memory(samples)
             crowded = collapse is not None and not collapse.fatal
@@ -186,12 +188,18 @@ class Doctor:
             parts.append(self.model.sample(ROWS // 4, generator=noise))
         return torch.cat(parts)
 
-    def _silent_code(self, samples: Tensor | None) -> Diagnosis | None:
+    def _code(self, samples: Tensor | None) -> Diagnosis | None:
         if not self.model.can("encode") or len(self.x) < 2:
             return None
         q = self.model.encode(self.x, given=self.given)
         z = q.sample(generator(self.seed, "doctor", "code", device=self.model.device))
-        return posterior_collapse(q.mean, z, lambda: samples is None or differ(samples, self.train))
+
+        def different() -> bool:
+            return samples is None or differ(samples, self.train)
+
+        if levels := levels_of(self.model):
+            return silent_codes(q, levels, different) or dead_codes(z, levels)
+        return posterior_collapse(q.mean, z, different)
 
     def _broken(self, x: Tensor) -> Diagnosis | None:
         rows = int((~self.model.domain.sound(x)).flatten(1).any(1).sum())

@@ -15,6 +15,7 @@ from ..distribution import Distribution
 from ..domain import Discrete, Domain
 from ..errors import BadInput, NotSupported, RangeError
 from ..learning import Batch, ClosedForm, GradientTrained, Loss, Phase, Recipe
+from ..likelihood import Kind
 from ..model import Model
 
 __all__ = ["WithPrior"]
@@ -75,8 +76,14 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
     def can(self, verb: str) -> bool:
         """It scores where q(z | x) has a density: not where it is a point among real codes."""
         if verb in ("score", "elbo"):
-            return isinstance(self.codes, Discrete) or not self.deterministic
+            scores = isinstance(self.codes, Discrete) or not self.deterministic
+            return scores and (verb == "score" or self.kind == "lower_bound")
         return super().can(verb)
+
+    @property
+    def kind(self) -> Kind:
+        """A lower bound, unless log p(z) is an estimate itself."""
+        return "estimate" if self.prior.kind == "estimate" else "lower_bound"
 
     def spec(self) -> dict[str, Any]:
         """The specifications of both parts."""

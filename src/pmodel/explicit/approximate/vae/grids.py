@@ -60,6 +60,7 @@ class Reader(nn.Module):
     ) -> None:
         super().__init__()
         self.sides, self.features, self.picture, self.entries = sides[-1], features, domain.image, domain.entries
+        self.even = [side * 2 ** (len(sides) - 1) for side in sides[-1]]  # what can be halved so often
         if domain.image:
             widths = [domain.shape[0], *_widths(sides, channels)]
             halvings = [part for a, b in pairwise(widths) for part in (nn.Conv2d(a, b, 4, 2, 1), nn.GELU())]
@@ -75,7 +76,7 @@ class Reader(nn.Module):
                 len(x), *self.sides, self.features
             )
         h, w = x.shape[2:]
-        features: Tensor = self.network(F.pad(x, (0, _missing(w, self.sides[1]), 0, _missing(h, self.sides[0]))))
+        features: Tensor = self.network(F.pad(x, (0, self.even[1] - w, 0, self.even[0] - h)))
         return features.permute(0, 2, 3, 1)
 
 
@@ -146,11 +147,3 @@ def _perceptron(inputs: int, layers: int, width: int, outputs: int) -> nn.Sequen
     sides = [inputs, *[width] * layers]
     hidden = [part for a, b in pairwise(sides) for part in (nn.Linear(a, b), nn.GELU())]
     return nn.Sequential(*hidden, nn.Linear(sides[-1], outputs))
-
-
-def _missing(side: int, code: int) -> int:
-    """What a side lacks to be halved evenly down to the grid's."""
-    factor = 1
-    while -(-side // factor) > code:
-        factor *= 2
-    return code * factor - side

@@ -1,0 +1,105 @@
+r"""Discrete codes that are not used, or say nothing.
+
+*Dead codes*: of the K values of an entry of the code, some stand at no place of any datum. Over the data,
+
+.. math:: \mathrm{perplexity} = \exp\Big(-\sum_k f_k \log f_k\Big)
+
+of their frequencies f says as how many equally frequent ones the others count.
+
+*Posterior collapse*: what place i says of the datum is
+:math:`I(x; z_i) = H\big(\tfrac1N \sum_n q(z_i \mid x_n)\big) - \tfrac1N \sum_n H\big(q(z_i \mid x_n)\big)` nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...distribution import Bernoulli, Categorical, Distribution
+from ...domain import Discrete
+from ...errors import NotSupported
+from ..diagnosis import Diagnosis
+
+__all__ = ["dead_codes", "levels_of", "silent_codes"]
+
+SILENT = 0.01
+"""Nats below which no place of a code says anything."""
+DEAD = 0.5
+"""The part of the codes that may be dead: a VQ-VAE on MNIST that restarts them had none, and one that does not most."""
+PLACES = 10
+"""So many places for each code must have been looked at, or codes may be rare and not dead: of as many draws of equally
+frequent codes, one in 20 000 codes is missing."""
+
+
+def levels_of(model: Any) -> int:
+    """The values of an entry of the model's code; 0 where codes are not discrete, or the model has none."""
+    try:
+        codes = model.codes if model.can("encode") else None
+    except NotSupported:
+        return 0
+    return codes.levels if isinstance(codes, Discrete) else 0
+
+
+def silent_codes(q: Distribution, levels: int, different: Callable[[], bool]) -> Diagnosis | None:
+    """What there is to say if no place of the codes says anything.
+
+    Args:
+        q: The posteriors of some data.
+        levels: Values of an entry of the code.
+        different: Whether the model's samples differ from data.
+    """
+    said = _said(q, levels)
+    if not float(said.max()) < SILENT:
+        return None
+    fatal, n = different(), len(said)
+    places = f"None of the {n} codes of a datum says" if n > 1 else "The code does not say"
+    follows = "its samples differ from data" if fatal else "its samples look like data: they may need no code"
+    return Diagnosis(
+        "posterior collapse",
+        f"{places} more than {float(said.max()):.2g} nats of the datum, and {follows}.",
+        "lower the weight of the KL (--set beta=0.5 or less), warm it up for longer (--set warmup=0.5), start warmer "
+        "(--set temperature=2), lower the learning rate, or train for longer",
+        fatal=fatal,
+    )
+
+
+def dead_codes(codes: Tensor, levels: int) -> Diagnosis | None:
+    """What there is to say if most codes stand nowhere.
+
+    Args:
+        codes: Of some data, ``(N, *shape)``.
+        levels: How many there are.
+    """
+    counts = torch.bincount(codes.flatten(), minlength=levels).double()
+    dead = int((counts == 0).sum())
+    if codes.numel() < PLACES * levels or dead <= DEAD * levels:
+        return None
+    perplexity = float(torch.special.entr(counts / counts.sum()).sum().exp())
+    return Diagnosis(
+        "dead codes",
+        f"{dead} of {levels} codes stand at none of the {codes.numel()} places of {len(codes)} data; the others count as "
+        f"{perplexity:.3g} equally frequent ones.",
+        "start dead codes anew (--set restart=0.05), take fewer codes (--set codes=…), let the codebook follow faster "
+        "(--set decay=0.95), or lower the learning rate",
+    )
+
+
+def _said(q: Distribution, levels: int) -> Tensor:
+    """What each entry of the code says of the datum, in nats."""
+    p = _probabilities(q, levels).double()
+    entropy = torch.special.entr
+    said: Tensor = entropy(p.mean(0)).sum(-1) - entropy(p).sum(-1).mean(0)
+    return said.flatten()
+
+
+def _probabilities(q: Distribution, levels: int) -> Tensor:
+    """The probability of each value of each entry, ``(N, *shape, levels)``."""
+    if isinstance(q, Categorical):
+        return q.logits.softmax(-1)
+    if isinstance(q, Bernoulli):
+        return torch.stack([1 - q.mean, q.mean], -1)
+    return F.one_hot(q.mode, levels)
