@@ -8,10 +8,12 @@ import pytest
 from pmodel.catalogue import MODELS
 from pmodel.testing import conformance
 
-ALIKE = ("nice", "maf", "iaf", "nsf", "nade", "made")
-"""Models that ``realnvp`` or ``fvbn`` stands for in most cases: their base class and their wrappers are the same."""
+ALIKE = ("nice", "maf", "iaf", "nsf", "nade", "made", "vqvae", "dvae")
+"""Models that ``realnvp``, ``fvbn`` or ``vae`` stands for in most cases: their parts and their wrappers are the same."""
 THEIRS = ("bits", "die, given a label", "plane", "plane, given a label", "plane, without wrappers")
 """The cases that are tried of them all the same."""
+PICTURES = dict.fromkeys(("vqvae", "dvae"), ("4x4 colours", "8x8 bits, given a label"))
+"""More of them, of models that have other networks for pictures."""
 LONG = {("ddpm", law) for law in ("marginal_is_the_mixture_of_labels", "bounds_lie_below_the_frequencies")}
 """Laws that take a model minutes in all."""
 
@@ -19,7 +21,9 @@ LONG = {("ddpm", law) for law in ("marginal_is_the_mixture_of_labels", "bounds_l
 def _checks():
     for row in MODELS:
         for check in conformance(row.name):
-            left_out = row.name in ALIKE and (check.dequantised or check.case not in THEIRS)
+            left_out = row.name in ALIKE and (
+                check.dequantised or check.case not in THEIRS + PICTURES.get(row.name, ())
+            )
             marks = (pytest.mark.slow,) if left_out or (row.name, check.law) in LONG else ()
             yield pytest.param(check, id=f"{row.name}-{check.name}", marks=marks)
 
