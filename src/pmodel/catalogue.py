@@ -268,7 +268,7 @@ MODELS: tuple[Row, ...] = (
         domains=("discrete", "real"),
         year=2013,
         paper="https://arxiv.org/abs/1312.6114",
-        line="a latent Gaussian decoded by a network, trained on a bound",
+        line="latent Gaussians, in one layer or several, decoded by a network and trained on a bound",
     ),
     Row(
         name="rbm",
