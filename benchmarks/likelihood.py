@@ -39,7 +39,8 @@ class Row:
     Args:
         model: Its name in the catalogue.
         options: Those that are not the default.
-        effort: Draws of a bound for each image; 1 where the likelihood is exact, or the bound is of dequantised data.
+        effort: Draws of a bound for each image, or of an estimate; 1 where the likelihood is exact, the encoder a map, or the
+            bound that of dequantised data.
     """
 
     model: str
@@ -58,6 +59,9 @@ ROWS = {
     "transformer": Row("transformer"),
     "vae": Row("vae", effort=HUNDRED),
     "vae-ladder": Row("vae", {"ladder": 3}, HUNDRED),
+    "vqvae": Row("vqvae"),
+    "dvae": Row("dvae"),
+    "rbm": Row("rbm", effort=16),
     "realnvp": Row("realnvp"),
     "glow": Row("glow"),
     "realnvp-variational": Row("realnvp", {"dequantisation": "variational"}),
@@ -73,6 +77,7 @@ LONG = {
     "transformer": 30,
     "vae": 30,
     "vae-ladder": 45,
+    "rbm": 45,
 }
 TABLES = {
     "ten": tuple(row for row in ROWS if row == "pixelcnn" or row not in GREY),
