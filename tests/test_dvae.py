@@ -10,8 +10,10 @@ import pmodel
 from pmodel import Discrete, make
 from pmodel.errors import BadInput, RangeError
 from pmodel.explicit.approximate.vae.dvae import COLD, DVAE, gumbel_softmax
+from pmodel.explicit.approximate.vae.vqvae import VQVAE
 from pmodel.learning import Batch
 from pmodel.randomness import forked, generator
+from pmodel.testing import ConformanceError, conformance
 from pmodel.testing.fitting import learn
 from pmodel.wrappers import WithPrior
 
@@ -175,3 +177,66 @@ def test_make_gives_it_a_prior_and_one_command_trains_both():
 def test_options_out_of_range_are_refused(options, error, text):
     with pytest.raises(error, match=text):
         DVAE(PICTURE, **options)
+
+
+# planted bugs
+
+
+class ScoresRelaxed(DVAE):
+    """The bound of what was trained: with a mixture of codes, it bounds nothing."""
+
+    def _log_weight_under(self, q, x, given, generator):
+        log_pi = q.logits.log_softmax(-1).squeeze(1)
+        y = gumbel_softmax(log_pi, 1.0, generator)
+        divergence = (y * log_pi).flatten(1).sum(1) + self.grid.entries * math.log(self.grid.levels)
+        return self._written(y @ self.vectors, given).log_prob(x) - divergence
+
+
+class ForgetsThePrior(VQVAE):
+    """Reconstruction for likelihood."""
+
+    usual_prior = None
+
+    def _log_weight(self, x, given, generator):
+        return super()._log_weight(x, given, generator) - self._log_uniform
+
+
+class FollowsAlways(VQVAE):
+    """The codebook goes on learning from whatever is encoded."""
+
+    def _encode(self, x, given):
+        q = super()._encode(x, given)
+        self.codebook.follow(self._read(x).flatten(0, -2), q.x.flatten(), generator(0), restart=False)
+        return q
+
+
+def breaks(model, law):
+    """Whether a model breaks a law of the suite on bits."""
+    (check,) = [check for check in conformance(model) if (check.case, check.law) == ("bits", law)]
+    try:
+        check()
+    except ConformanceError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("mutant", "law"),
+    [(ForgetsThePrior, "bounds_lie_below_the_frequencies"), (FollowsAlways, "verbs_change_no_tensor")],
+)
+def test_planted_bug_is_caught_by_the_suite(mutant, law):
+    assert breaks(mutant, law)
+    assert not breaks(VQVAE, law)
+
+
+def test_scores_of_relaxed_codes_are_caught_by_enumeration():
+    x, agree = torch.cartesian_prod(*[torch.arange(2)] * 3), []
+    for cls in (DVAE, ScoresRelaxed):
+        with forked(0, "init"):
+            model = cls(BITS, **{**DVAE.sizes["tiny"], "warmup": 0.0, "beta": 0.2})
+        data = torch.randint(2, (300, 3), generator=generator(0))
+        learn(model, Batch(data), steps=200)
+        joint, _ = enumerated(model, x)
+        score = model.score(x, effort=2000)
+        agree.append(bool(((score.values - joint.logsumexp(0)).abs() < 5 * score.mc_stderr + 1e-3).all()))
+    assert agree == [True, False]

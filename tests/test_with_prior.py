@@ -11,7 +11,7 @@ from torch import nn
 import pmodel
 from pmodel import Discrete, Real, make
 from pmodel.capability import Latent
-from pmodel.cli import main
+from pmodel.cli import _set_each, main
 from pmodel.construction import build
 from pmodel.data import Dataset, Split
 from pmodel.distribution import Normal, Point
@@ -204,12 +204,40 @@ def test_each_part_is_moved_over_its_own_part_of_training():
     assert heard["prior"] == pytest.approx([0, 0, 0, 0.5])
 
 
-def test_the_prior_starts_from_the_codes_of_the_autoencoder_that_is_kept(points):
+def starts_from_the_codes_that_are_kept(points):
+    """Whether the prior has the scale of the codes of the autoencoder that a run leaves behind."""
     model = two_stages()
     trained(model, points)
     codes = model.encode(points.train.x).mode.double()
-    torch.testing.assert_close(model.prior.loc, codes.mean(0), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(model.prior.scale, codes.std(0, correction=0), rtol=1e-5, atol=1e-6)
+    return torch.allclose(model.prior.loc, codes.mean(0), rtol=1e-5, atol=1e-6) and torch.allclose(
+        model.prior.scale, codes.std(0, correction=0), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_the_prior_starts_from_the_codes_of_the_autoencoder_that_is_kept(points):
+    assert starts_from_the_codes_that_are_kept(points)
+
+
+def raw_weights_at_the_handover(patch):
+    patch.setattr(MovingAverage, "end", lambda self, number, before, progress: None)
+
+
+def codes_of_the_beginning(patch):
+    right = WithPrior.prepare
+
+    def prepare(self, subset, given, generator):
+        right(self, subset, given, generator)
+        codes = self._codes(Batch(subset), generator)
+        self.prior.prepare(codes.x, None, generator)
+
+    patch.setattr(WithPrior, "prepare", prepare)
+    patch.setattr(Stepper, "turn", lambda *_, **__: None)
+
+
+@pytest.mark.parametrize("plant", [raw_weights_at_the_handover, codes_of_the_beginning])
+def test_stale_codes_are_caught(points, plant, monkeypatch):
+    plant(monkeypatch)
+    assert not starts_from_the_codes_that_are_kept(points)
 
 
 def test_the_rate_of_a_stage_runs_through_its_own_schedule(points):
@@ -355,8 +383,8 @@ def call(tmp_path, monkeypatch, capsys):
 
 
 def test_the_command_line_sets_records_and_reads_a_prior(call):
-    words = "fit vae --data moons --steps 20 --size tiny --set prior=maf --set prior.width=8"
-    assert call(f"{words} --set prior.layers=1 --out run")[0] == 0
+    words = "fit --steps 20 --size tiny --set prior=maf prior.width=8 prior.layers=1 vae --data moons --out run"
+    assert call(words)[0] == 0
     record = json.loads(Path("run/run.json").read_text())
     assert record["options"]["prior"] == "maf"
     assert record["options"]["prior.layers"] == 1
@@ -367,12 +395,29 @@ def test_the_command_line_sets_records_and_reads_a_prior(call):
 
 @pytest.mark.parametrize(
     ("setting", "text"),
-    [("prior=mav", "did you mean maf"), ("prior=maf --set prior.layers=x", "must be a whole number")],
+    [("prior=mav", "did you mean maf"), ("prior=maf prior.layers=x", "must be a whole number")],
 )
 def test_the_command_line_refuses_a_wrong_prior(call, setting, text):
     code, _, err = call(f"fit vae --data moons --steps 20 --set {setting}")
     assert code == 2
     assert text in err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("fit a --set b=1 c.d=2 --out e", "fit a --set b=1 --set c.d=2 --out e"),
+        ("fit --set b=1 c=2 a --data d=e", "fit --set b=1 --set c=2 a --data d=e"),
+        (
+            "compare --set data.size=3 mixture:components=2 x/y=z",
+            "compare --set data.size=3 mixture:components=2 x/y=z",
+        ),
+        ("fit a --set", "fit a --set"),
+        ("fit a --set x b=2", "fit a --set x --set b=2"),
+    ],
+)
+def test_several_settings_may_follow_one_set(words, expected):
+    assert _set_each(words.split()) == expected.split()
 
 
 def test_the_help_of_a_model_tells_of_its_prior(call):

@@ -10,10 +10,14 @@ when it runs, so that ``pmodel --help`` and ``pmodel models`` answer without PyT
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 
 __all__ = ["main"]
+
+SETTING = re.compile(r"[A-Za-z_][\w.]*=")
+"""How a word begins that sets something: names of models and paths of runs do not."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     from .app import application  # late: importing pmodel.cli costs nothing
 
-    words = _flag_first(sys.argv[1:] if arguments is None else list(arguments))
+    words = _set_each(_flag_first(sys.argv[1:] if arguments is None else list(arguments)))
     application(words)(args=words, prog_name="pmodel")
 
 
@@ -34,3 +38,13 @@ def _flag_first(words: list[str]) -> list[str]:
     rest = [word for word in words[:end] if word != "--traceback"]
     flag = ["--traceback"] if len(rest) < end else []
     return [*flag, *rest, *words[end:]]
+
+
+def _set_each(words: list[str]) -> list[str]:
+    """Allow several settings behind one ``--set``: ``--set prior=maf prior.layers=3``."""
+    found, setting = list[str](), False
+    for word in words:
+        another = setting and found[-1] != "--set" and SETTING.match(word) is not None
+        setting = word == "--set" or (setting and (another or found[-1] == "--set"))
+        found += ["--set", word] if another else [word]
+    return found
