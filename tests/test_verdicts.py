@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import pmodel
+from pmodel import catalogue
 from pmodel.data import Dataset, Split
 from pmodel.distribution import Bernoulli, Categorical, Point
 from pmodel.domain import Discrete
@@ -58,7 +59,7 @@ def test_codes_that_say_nothing_are_a_collapsed_posterior(q, different):
 
 
 def test_models_without_discrete_codes_are_not_meant():
-    model = pmodel.make("vae", PICTURE, **pmodel.catalogue.find("vae").load().sizes["tiny"])
+    model = pmodel.make("vae", PICTURE, **catalogue.find("vae").load().sizes["tiny"])
     assert levels_of(model) == 0
     assert levels_of(pmodel.make("gaussian", pmodel.Real((2,)))) == 0
     assert levels_of(pmodel.make("rbm", PICTURE)) == 2
@@ -69,7 +70,7 @@ def test_a_run_whose_codes_die_is_told_so(monkeypatch):
     x = torch.randint(2, (400, *PICTURE.shape), generator=generator(0))
     x[:, :, 4:] = x[:, :, :4]
     data = Dataset("noise", PICTURE, *[Split(x)] * 3)
-    cls = pmodel.catalogue.find("vqvae").load()
+    cls = catalogue.find("vqvae").load()
     prepared = cls.prepare
 
     def far(self, subset, given, noise):
