@@ -303,6 +303,16 @@ def test_steps_are_calls_of_the_network(timesteps, steps, calls, fresh):
     assert calls - 1 <= len(times) <= calls
 
 
+@pytest.mark.parametrize("settings", [{"sampler": "dpm", "eta": 0.0}, {"sampler": "heun"}])
+def test_without_noise_the_start_alone_decides(settings):
+    """Whatever the number of steps, and also where samples are drawn in several parts."""
+    model = with_oracle(timesteps=1000)
+    model.chunk = 20
+    coarse, fine = (model.sample(40, generator=0, steps=steps, **settings) for steps in (60, 240))
+    assert torch.allclose(coarse, fine, atol=0.04)
+    assert not torch.allclose(coarse[:10], coarse[10:20], atol=0.1)
+
+
 def test_settings_last_for_one_call(rolled):
     before = rolled.sample(50, generator=0)
     few = rolled.sample(50, generator=0, steps=1)

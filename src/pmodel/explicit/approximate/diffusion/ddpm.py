@@ -238,7 +238,8 @@ class DDPM(Samples, Bound, Completes, GradientTrained):
         x = torch.randn(n, *self.domain.shape, generator=generator, device=self.device, dtype=self._dtype)
         grid = self._grid(twice=self.sampler == "heun")
         denoise, move = solver(self.sampler, self._denoiser(grid, given), grid, eta=self.eta, variance=self.variance)
-        return self._outward(reverse(denoise, grid, move, x, generator))
+        noisy = self.sampler == "ancestral" or (self.sampler != "heun" and self.eta > 0)
+        return self._outward(reverse(denoise, grid, move, x, generator if noisy else None))
 
     def _complete(self, x: Tensor, observed: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
         x_0, grid, parts = self._inward(x), self._grid(), []

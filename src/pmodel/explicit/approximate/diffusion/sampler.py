@@ -154,7 +154,7 @@ def solver(
     return extrapolated(denoise, levels) if name == "dpm" else denoise, functools.partial(ddim, eta=eta)
 
 
-def reverse(denoise: Denoise, levels: Levels, move: Move, x: Tensor, generator: Generator) -> Tensor:
+def reverse(denoise: Denoise, levels: Levels, move: Move, x: Tensor, generator: Generator | None) -> Tensor:
     """Run the reverse chain from noise to data.
 
     Args:
@@ -162,9 +162,12 @@ def reverse(denoise: Denoise, levels: Levels, move: Move, x: Tensor, generator: 
         levels: The levels to pass through.
         move: The step.
         x: Standard normal noise, ``(N, *shape)``.
-        generator: Of the noise of the steps.
+        generator: Of the noise of the steps; None where they have none, so that the same start leads to the same data
+            whatever the number of steps.
     """
+    noise = torch.zeros_like(x)
     for t in range(len(levels), 0, -1):
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        if generator is not None:
+            noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         x = move(levels.step(t), x, denoise(x, t), noise)
     return x
