@@ -277,6 +277,11 @@ class StratifiesBadly(Hops):
         return torch.stack([2 * self.terms(x, given, generator)[0].double() for _ in range(effort)])
 
 
+class ClaimsATenthOfItsError(Hops):
+    def _mean_stderr(self, draws):
+        return super()._mean_stderr(draws) / 10
+
+
 class BatchDependent(Line):
     def _encode(self, x, given):
         return super()._encode(x - x.mean(0), given)
@@ -482,6 +487,7 @@ SUBCLASSED = [
     (OneTermForTwo, "bounds_lie_below_the_frequencies"),
     (StartsAtZero, "bounds_lie_below_the_frequencies"),
     (StratifiesBadly, "bounds_are_means_of_their_draws"),
+    (ClaimsATenthOfItsError, "bounds_are_means_of_their_draws"),
     (BatchDependent, "scores_are_each_datum_s_own"),
     (DropoutInScores, "global_randomness_is_untouched"),
     (DropoutByMode, "modes_are_restored"),

@@ -16,6 +16,8 @@ from ..subject import Subject, core_of
 __all__ = ["LAWS"]
 
 DRAWS = 32
+ERRORS = 3.0
+"""By what factor a claimed Monte Carlo error may differ from the scatter of 16 scores."""
 CELLS = 4096
 """Midpoints in the unit cell of a state: enough that a density may have steps."""
 
@@ -41,7 +43,7 @@ def bounds_combine_their_draws(subject: Subject) -> None:
 
 
 def bounds_are_means_of_their_draws(subject: Subject) -> None:
-    """Where draws are no weights, score and evidence lower bound are one number, which fewer draws estimate without bias."""
+    """Where draws are no weights, score and bound are one number; fewer draws have no bias, and errors are the scatter."""
     model, data = subject.fitted, subject.held_out
     x, given = data.x[:16], None if data.given is None else data.given[:16]
     score = model.score(x, given=given, effort=DRAWS, generator=0)
@@ -53,10 +55,15 @@ def bounds_are_means_of_their_draws(subject: Subject) -> None:
         _close(one.values, score.values, "The bound depends on the number of draws.")
         return
     draws = torch.stack([model.score(x, given=given, effort=1, generator=noise).values for _ in range(16 * DRAWS)])
-    many = torch.stack([model.score(x, given=given, effort=DRAWS, generator=noise).values for _ in range(16)])
+    scores = [model.score(x, given=given, effort=DRAWS, generator=noise) for _ in range(16)]
+    many = torch.stack([score.values for score in scores])
     stderr = (draws.var(0) / len(draws) + many.var(0) / len(many)).sqrt()
     gap = (draws.mean(0) - many.mean(0)).abs() - (Z + 1) * stderr - 1e-4
     require(bool((gap <= 0).all()), "The bound depends on the number of draws.", got=f"{float(gap.max()):.3g} too far")
+    claimed = torch.stack([torch.as_tensor(score.mc_stderr) for score in scores]).square().mean(0).sqrt()
+    ratio = float(((claimed + 1e-6) / (many.std(0) + 1e-6)).median())
+    right = 1 / ERRORS < ratio < ERRORS
+    require(right, "The Monte Carlo error of a score is not how much it scatters.", got=f"{ratio:.2f} times as large")
 
 
 def reported_bounds_are_those_that_are_scored(subject: Subject) -> None:
