@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
     "dpm, 15 calls": {"sampler": "dpm", "eta": 0.0, "steps": 15},
     "dpm, 100 calls": {"sampler": "dpm", "eta": 0.0, "steps": 100},
-    "dpm with noise, 25 calls": {"sampler": "dpm", "eta": 1.0, "steps": 25},
+    "dpm with noise, 50 calls": {"sampler": "dpm", "eta": 1.0, "steps": 50},
     "ddim with noise, 50 calls": {"sampler": "ddim", "eta": 1.0, "steps": 50},
     "heun, 50 calls": {"sampler": "heun", "steps": 50},
 }

@@ -287,7 +287,7 @@ def test_samples_are_the_gaussian_that_the_network_knows(settings, steps, schedu
 
 
 @pytest.mark.parametrize(
-    ("timesteps", "steps", "calls"), [(1000, None, 50), (20, None, 20), (1000, 7, 7), (20, 20, 20)]
+    ("timesteps", "steps", "calls"), [(1000, None, 25), (20, None, 20), (1000, 7, 7), (20, 20, 20)]
 )
 def test_steps_are_calls_of_the_network(timesteps, steps, calls, fresh):
     model = DDPM(DIE, timesteps=timesteps, width=8, layers=1)

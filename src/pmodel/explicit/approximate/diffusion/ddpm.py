@@ -48,15 +48,15 @@ from .schedule import Levels, ScheduleName, levels
 
 __all__ = ["DDPM"]
 
-CALLS = 50
-"""Calls of the network by the sampler where nothing else is asked for."""
+CALLS = 25
+"""Calls of the network by the sampler where nothing else is asked for: with ``dpm`` as good as twice as many with ``ddim``."""
 
 
 @final
 class DDPM(Samples, Bound, Completes, GradientTrained):
     r"""A denoising diffusion model of pictures, levels or points.
 
-    ``sample`` runs the reverse chain in 50 calls of the network, or ``steps=`` of them, and returns its last guess, rounded
+    ``sample`` runs the reverse chain in 25 calls of the network, or ``steps=`` of them, and returns its last guess, rounded
     where data are discrete: the decoder's noise is left out, as in the paper. ``score`` is the evidence lower bound of the
     chain of all ``timesteps`` steps, a mass for discrete and a density for real data, however samples are drawn. That chain's
     variance is learned, or :math:`\tilde\beta` for discrete data, right where data are points, and :math:`\beta` for real data,
@@ -101,7 +101,7 @@ class DDPM(Samples, Bound, Completes, GradientTrained):
     adjustable = ("steps", "sampler", "eta", "variance", "clip", "guidance", "rounds")
     weighted = False  # a draw is one term of the bound's sum
     steps: int | None = None
-    """Calls of the network in sampling, at most ``timesteps``. None takes 50, or all if there are fewer."""
+    """Calls of the network in sampling, at most ``timesteps``. None takes 25, or all if there are fewer."""
     chunk: int = 2**15
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"timesteps": 10, "sampler": "ancestral", "rounds": 2, "channels": 8, "layers": 1, "width": 32},
@@ -122,7 +122,7 @@ class DDPM(Samples, Bound, Completes, GradientTrained):
         prediction: PredictionName = "v",
         weighting: WeightingName = "plain",
         likelihood: Literal["bound", "flow"] = "bound",
-        sampler: SamplerName = "ddim",
+        sampler: SamplerName = "dpm",
         eta: float = 1.0,
         variance: VarianceName = "posterior",
         clip: bool = True,
