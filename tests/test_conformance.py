@@ -15,6 +15,7 @@ THEIRS = ("bits", "die, given a label", "plane", "plane, given a label", "plane,
 PICTURES = dict.fromkeys(("vqvae", "dvae"), ("4x4 colours", "8x8 bits, given a label"))
 """More of them, of models that have other networks for pictures."""
 LONG = {("ddpm", law) for law in ("marginal_is_the_mixture_of_labels", "bounds_lie_below_the_frequencies")}
+LONG |= {("ebm", "marginal_is_the_mixture_of_labels")}
 """Laws that take a model minutes in all."""
 
 

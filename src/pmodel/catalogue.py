@@ -304,6 +304,17 @@ MODELS: tuple[Row, ...] = (
         line="a grid of codes, each the nearest in a codebook, then a transformer of the grid",
     ),
     Row(
+        name="ebm",
+        target="pmodel.explicit.approximate.energy.ebm:EBM",
+        family="explicit, approximate",
+        density="estimate",
+        capabilities=("sample", "score", "energy"),
+        domains=("real",),
+        year=2019,
+        paper="https://arxiv.org/abs/1903.08689",
+        line="a network is the energy, and Langevin chains from a replay buffer are what it learns from",
+    ),
+    Row(
         name="ddpm",
         target="pmodel.explicit.approximate.diffusion.ddpm:DDPM",
         family="explicit, approximate",

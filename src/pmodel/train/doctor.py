@@ -8,6 +8,7 @@ With x a datum, z its code and n samples beside n data, it looks for
 - *memorised training data*: samples that lie three times nearer to one training datum than to any other (Yoon et al. 2023),
   where held-out data do not;
 - a *saturated discriminator*: its loss stays so small that a generator learns nothing from it;
+- *diverging chains*, which a model that learns from Markov chains reports the energies of (``chains``);
 - a loss that has *exploded*, though it is finite, and samples that have *run away* from the data.
 
 Samples and data are compared by their distances (``neighbours``).
@@ -29,6 +30,7 @@ from ..domain import Domain
 from ..errors import Diverged
 from ..model import Model
 from ..randomness import generator, some
+from .chains import diverging
 from .diagnosis import Diagnosis
 from .events import Stepped
 from .explanation import SMALLER_STEPS
@@ -83,7 +85,7 @@ class Doctor:
 
     def __init__(self, model: Model, data: Dataset, seed: int) -> None:
         self.model: Any = model
-        self.seed = seed
+        self.seed, self.entries = seed, data.domain.entries
         self.step = 0
         self.scales: dict[str, float] = {}
         self.recent: deque[Mapping[str, float]] = deque(maxlen=WINDOW)
@@ -128,6 +130,7 @@ class Doctor:
             crowded = collapse is not None and not collapse.fatal
             found += [self._runaway(samples), None if crowded and memory else collapse, memory]  # copies coincide
         verdicts = [verdict for verdict in found if verdict is not None] + list(self.saturated.values())
+        verdicts += diverging(list(self.recent), WINDOW, self.entries)
         return sorted(verdicts, key=lambda verdict: not verdict.fatal)
 
     def memory(self) -> dict[str, Any]:

@@ -20,6 +20,8 @@ TOLERANCE = {"exact": 1e-3, "lower_bound": 1e-2, "estimate": 1e-2}
 
 MIXED = {True: 32, False: 1024}
 """Draws for the mixture of labels, by whether they are weights: it is noise that lifts a sum of exponentials of bounds."""
+CALLS = 16
+"""Calls over which an estimate is averaged."""
 COPIES = 64
 """Copies of a batch over which a bound is averaged."""
 
@@ -74,10 +76,14 @@ def scores_are_each_datum_s_own(subject: Subject) -> None:
 
 
 def _scored(subject: Subject, x: Tensor, given: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
-    """Unbiased scores and their Monte Carlo error: exact ones, or evidence lower bounds over copies of the batch."""
+    """Unbiased scores and their Monte Carlo error: exact ones, estimates, or evidence lower bounds over copies of the batch."""
     if subject.exact:
         values = subject.fitted.score(x, given=given).values
         return values, torch.zeros_like(values)
+    if subject.fitted.kind == "estimate":  # whose error is common to all data of a call
+        calls = [subject.fitted.score(x, given=given, generator=CALLS * seed + i, effort=4) for i in range(CALLS)]
+        values = torch.stack([call.values for call in calls])
+        return values.mean(0), values.std(0) / CALLS**0.5
     many, labels = x.repeat(COPIES, *[1] * (x.ndim - 1)), None if given is None else given.repeat(COPIES)
     bounds = subject.fitted.elbo(many, given=labels, generator=seed, effort=4).values.reshape(COPIES, len(x))
     return bounds.mean(0), torch.nan_to_num(bounds.std(0)) / COPIES**0.5  # NaN where a draw, and so the bound, is -inf

@@ -130,15 +130,15 @@ def bracket(bridge: Bridge[State], samples: State, betas: Tensor, n: int, genera
 def spaced(bridge: Bridge[State], count: int, generator: Generator) -> Tensor:
     """``count`` temperatures from 0 to 1, dense where a chain's log-weight changes unevenly: float64, after a pilot run."""
     state, spreads = bridge.start(PILOTS, generator), []
-    grid = torch.linspace(0, 1, PILOT + 1, dtype=torch.float64)
+    grid = torch.linspace(0, 1, PILOT + 1, dtype=torch.float64, device="cpu")
     for beta in grid[:-1].tolist():
         slopes = bridge.gain(state, beta, beta + NEAR).double() / NEAR
         spreads.append(slopes.reshape(-1, PILOTS).std(1).mean().cpu())
         state = bridge.move(state, beta + 1 / PILOT, generator)
     density = torch.stack(spreads)
     density = EVEN + (1 - EVEN) * torch.nan_to_num(density / density.mean().clamp_min(1e-300), nan=1.0)
-    passed = torch.cat([torch.zeros(1, dtype=torch.float64), (density / density.sum()).cumsum(0)])
-    return _interpolated(torch.linspace(0, 1, count, dtype=torch.float64), passed, grid)
+    passed = torch.cat([torch.zeros(1, dtype=torch.float64, device="cpu"), (density / density.sum()).cumsum(0)])
+    return _interpolated(torch.linspace(0, 1, count, dtype=torch.float64, device="cpu"), passed, grid)
 
 
 def _interpolated(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
