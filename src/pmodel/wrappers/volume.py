@@ -319,6 +319,20 @@ class Dequantised(Wrapper):
         ladj = torch.where(self.steps > 0, self.steps, 1.0).log()
         return y if isinstance(self.domain, Table) else y.float(), ladj
 
+    def _log_weights(
+        self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
+    ) -> Tensor:
+        """Of an estimate: noise of its own for every draw, and one set of estimates of the constant for all of them."""
+        if self.kind != "estimate" or (self.given is not None and given is None):
+            return super()._log_weights(x, given, observed, generator, effort)
+        parts = [self._inward(x, generator) for _ in range(effort)]
+        labels = None if given is None else given.repeat(effort)
+        y = torch.cat([part for part, _ in parts])
+        draws = self.model._log_weights(y, labels, observed, generator, effort).reshape(effort, effort, -1)
+        own = torch.arange(effort, device=x.device)
+        volumes = torch.stack([self._volume(part, ladj, observed) for part, ladj in parts])
+        return draws[own, own] + volumes  # type: ignore[no-any-return]
+
     def _exactly(self, x: Tensor, observed: Tensor) -> Tensor:
         return super()._exactly(x, observed) & (self.domain.measure == "density")
 

@@ -20,7 +20,7 @@ TOLERANCE = {"exact": 1e-3, "lower_bound": 1e-2, "estimate": 1e-2}
 
 MIXED = {True: 32, False: 1024}
 """Draws for the mixture of labels, by whether they are weights: it is noise that lifts a sum of exponentials of bounds."""
-CALLS = 16
+CALLS = 8
 """Calls over which an estimate is averaged."""
 COPIES = 64
 """Copies of a batch over which a bound is averaged."""

@@ -49,11 +49,11 @@ WIDE = 2.0
 """The std s of the normal that the network tilts, in units of the data's."""
 LOW = 8
 """The most dimensions in which log Z is estimated."""
-CHAINS = 32
+CHAINS = 16
 """Annealed chains in one draw of the estimate."""
-LEAPS = 3
+LEAPS = 2
 """Leapfrog steps between two temperatures."""
-LEAP = 0.15
+LEAP = 0.2
 """Their size, in units of the data's std."""
 SMOOTH = 0.15
 """The noise that pictures are learned with, where nothing else is asked for."""
@@ -93,7 +93,7 @@ class EBM(Samples, Partitioned, GradientTrained):
     weighted = False
     chunk: int = 2**18
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"layers": 1, "width": 16, "channels": 4, "chains": 128, "sweeps": 4, "temperatures": 20},
+        "tiny": {"layers": 1, "width": 16, "channels": 4, "chains": 128, "sweeps": 3, "temperatures": 10},
         "small": {"layers": 2, "width": 64, "channels": 8, "chains": 512},
     }
 
