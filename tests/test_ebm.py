@@ -13,8 +13,8 @@ from pmodel.explicit.approximate.energy.ebm import EBM, WIDE
 from pmodel.learning import Batch
 from pmodel.testing.fitting import learn
 from pmodel.train import Stepped, plan, train
-from pmodel.train.chains import diverging
 from pmodel.train.doctor import Doctor
+from pmodel.train.verdicts.chains import diverging
 
 PLANE = Real((2,))
 LABEL = Discrete((), 3)

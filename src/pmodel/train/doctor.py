@@ -8,7 +8,7 @@ With x a datum, z its code and n samples beside n data, it looks for
 - *memorised training data*: samples that lie three times nearer to one training datum than to any other (Yoon et al. 2023),
   where held-out data do not;
 - a *saturated discriminator*: its loss stays so small that a generator learns nothing from it;
-- *diverging chains*, which a model that learns from Markov chains reports the energies of (``chains``);
+- *diverging chains*, which a model that learns from Markov chains reports the energies of (``verdicts/chains.py``);
 - a loss that has *exploded*, though it is finite, and samples that have *run away* from the data.
 
 Samples and data are compared by their distances (``neighbours``).
@@ -30,11 +30,11 @@ from ..domain import Domain
 from ..errors import Diverged
 from ..model import Model
 from ..randomness import generator, some
-from .chains import diverging
 from .diagnosis import Diagnosis
 from .events import Stepped
 from .explanation import SMALLER_STEPS
 from .neighbours import ERRORS, Columns, copied, differ, nearest
+from .verdicts.chains import diverging
 from .verdicts.codes import dead_codes, levels_of, silent_codes
 from .verdicts.posterior import posterior_collapse, silent_layers
 

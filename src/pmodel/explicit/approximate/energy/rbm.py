@@ -196,7 +196,9 @@ class RBM(Samples, Partitioned, Latent, GradientTrained):
         above = of_chains.mean() if given is None else (of_chains * self._weights(given)).sum()
         gap, below = of_data.mean() - above, of_data.mean()
         spread = of_data.detach().std(correction=0)
-        return Loss(gap + above.detach(), {"gap": gap, "data_energy": below, "chain_energy": above, "energy_spread": spread})
+        return Loss(
+            gap + above.detach(), {"gap": gap, "data_energy": below, "chain_energy": above, "energy_spread": spread}
+        )
 
     def _moved(self, data: Tensor, given: Tensor | None, generator: Generator) -> tuple[Tensor, Tensor | None]:
         """The features of the chains after their sweeps, and their labels: the persistent ones, or new ones from the data."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from .diagnosis import Diagnosis
+from ..diagnosis import Diagnosis
 
 __all__ = ["diverging"]
 
