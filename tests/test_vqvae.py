@@ -45,6 +45,10 @@ def test_the_nearest_code_is_the_nearest():
     book, z = codebook(), drawn(2, 4, 3)
     found = torch.cdist(z, book.vectors.expand(2, 5, 3)).argmin(-1)
     assert torch.equal(book.nearest(z), found)
+    close = codebook(codes=64, features=16)
+    close.sums.copy_(1 + 1e-3 * drawn(64, 16))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(close.nearest(close.vectors), torch.arange(64))
 
 
 def test_codes_follow_the_means_of_what_they_stand_for():
@@ -247,6 +251,11 @@ def test_a_label_is_told_to_decoder_and_prior():
     shown = [model.decode(z, given=label).mean for label in range(3)]
     assert not torch.equal(shown[0], shown[2])
     assert model.sample(4, given=1, generator=0).shape == (4, 1, 8, 8)
+
+
+@pytest.mark.parametrize(("domain", "codes"), [(PICTURE, 4), (Discrete((1, 8, 8), 17), 64), (Real((2,)), 64)])
+def test_data_of_two_levels_have_few_codes(domain, codes):
+    assert VQVAE(domain, channels=4, width=8).codes.levels == codes
 
 
 @pytest.mark.parametrize(

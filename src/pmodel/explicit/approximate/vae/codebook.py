@@ -63,7 +63,8 @@ class Codebook(nn.Module):
     def nearest(self, z: Tensor) -> Tensor:
         """The number of the code nearest to each vector, ``(…, D) -> (…)``."""
         e = self.vectors
-        distances = e.square().sum(1) - 2 * (z.flatten(0, -2).to(e.dtype) @ e.T)
+        with torch.autocast(z.device.type, enabled=False):  # codes lie closer together than bfloat16 can tell
+            distances = e.square().sum(1) - 2 * (z.flatten(0, -2).to(e.dtype) @ e.T)
         return distances.argmin(1).reshape(z.shape[:-1])
 
     @torch.no_grad()

@@ -40,7 +40,7 @@ from ....domain import Discrete, Domain, Real
 from ....errors import RangeError, require_whole
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
 from .codebook import perplexity
-from .grids import Reader, Writer, sides_of
+from .grids import Reader, Writer, sides_of, usual_codes
 from .observation import LikelihoodName, Observation
 
 __all__ = ["DVAE", "gumbel_softmax"]
@@ -58,7 +58,7 @@ class DVAE(Samples, Bound, Latent, GradientTrained):
     Args:
         domain: Discrete or real data of any shape.
         given: A class label, or None.
-        codes: Categories K of each place.
+        codes: Categories K of each place. None takes 8 for data of two levels and 128 for others.
         grid: Pictures are halved, once at least, until neither side is longer: there is a code for each place then.
         latent: Codes of a datum that is no picture. None takes twice its entries, at most 16.
         features: Entries of the vector that stands for a code.
@@ -69,7 +69,8 @@ class DVAE(Samples, Bound, Latent, GradientTrained):
         temperature: Of the relaxed draws at the start of training.
         coldest: The temperature that it falls to, by the same factor at every step.
         straight: Whether the decoder reads hard codes in training, with the gradient of relaxed ones.
-        beta: Weight of the KL in training.
+        beta: Weight of the KL from a uniform p(z) in training. Less than 1 where a prior is to be learned, which asks less for
+            the same codes.
         warmup: The part of training in which the KL's weight grows linearly to ``beta``.
 
     Raises:
@@ -80,10 +81,10 @@ class DVAE(Samples, Bound, Latent, GradientTrained):
     natives: ClassVar[tuple[type[Domain], ...]] = (Discrete, Real)
     conditional: ClassVar[bool] = True
     usual_prior: ClassVar[str | None] = "transformer"
-    handover = 0.5
+    handover = 0.6
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"codes": 4, "grid": 2, "latent": 2, "features": 2, "channels": 4, "layers": 1, "width": 8},
-        "small": {"codes": 32, "channels": 16, "layers": 1, "width": 64},
+        "small": {"channels": 16, "layers": 1, "width": 64},
     }
 
     def __init__(
@@ -91,7 +92,7 @@ class DVAE(Samples, Bound, Latent, GradientTrained):
         domain: Domain,
         given: Domain | None = None,
         *,
-        codes: int = 32,
+        codes: int | None = None,
         grid: int = 7,
         latent: int | None = None,
         features: int = 16,
@@ -102,7 +103,7 @@ class DVAE(Samples, Bound, Latent, GradientTrained):
         temperature: float = 1.0,
         coldest: float = 0.3,
         straight: bool = False,
-        beta: float = 1.0,
+        beta: float = 0.4,
         warmup: float = 0.2,
     ) -> None:
         super().__init__(domain, given)
@@ -120,6 +121,7 @@ class DVAE(Samples, Bound, Latent, GradientTrained):
         self.beta, self.warmup, self.channels, self.blocks = beta, warmup, channels, layers
         self.temperature, self.annealing = temperature, 1.0
         sides = sides_of(domain, grid, latent)
+        codes = 2 * usual_codes(domain) if codes is None else codes
         self.grid = Discrete((1, *sides[-1]), codes)
         self.observation = Observation(domain, likelihood)
         heads = self.observation.heads

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ....domain import Domain
+from ....domain import Discrete, Domain
 
-__all__ = ["Reader", "Writer", "sides_of"]
+__all__ = ["Reader", "Writer", "sides_of", "usual_codes"]
 
 ROW = 16
 """The most codes of a datum that is no picture, unless it is said."""
@@ -35,6 +35,15 @@ def sides_of(domain: Domain, grid: int, latent: int | None) -> list[tuple[int, i
     while max(sides[-1]) > grid or len(sides) == 1:
         sides.append(((sides[-1][0] + 1) // 2, (sides[-1][1] + 1) // 2))
     return sides
+
+
+def usual_codes(domain: Domain) -> int:
+    """How many codes there are to choose from, unless it is said.
+
+    On binary MNIST with a 7×7 grid and 1 200 steps, a VQ-VAE with a learned prior scored -182 nats with 64 codes, -112 with 8 and
+    -108 with 4: a code costs its -log p(z), and a pixel of two levels has little to be told.
+    """
+    return 4 if isinstance(domain, Discrete) and domain.levels <= 2 else 64
 
 
 def _widths(sides: list[tuple[int, int]], channels: int) -> list[int]:

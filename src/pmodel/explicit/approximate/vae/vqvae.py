@@ -37,7 +37,7 @@ from ....domain import Discrete, Domain, Real
 from ....errors import RangeError, require_whole
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
 from .codebook import Codebook, perplexity
-from .grids import Reader, Writer, sides_of
+from .grids import Reader, Writer, sides_of, usual_codes
 from .observation import LikelihoodName, Observation
 
 __all__ = ["VQVAE"]
@@ -55,7 +55,8 @@ class VQVAE(Samples, Bound, Latent, GradientTrained):
     Args:
         domain: Discrete or real data of any shape.
         given: A class label, or None.
-        codes: Vectors K of the codebook.
+        codes: Vectors K of the codebook. None takes 4 for data of two levels, where more cost the bound more than they explain,
+            and 64 for others.
         grid: Pictures are halved, once at least, until neither side is longer: there is a code for each place then.
         latent: Codes of a datum that is no picture. None takes twice its entries, at most 16.
         features: Entries of a vector of the codebook.
@@ -77,10 +78,10 @@ class VQVAE(Samples, Bound, Latent, GradientTrained):
     usual_prior: ClassVar[str | None] = "transformer"
     deterministic = True
     weighted = False
-    handover = 0.5
+    handover = 0.6
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"codes": 4, "grid": 2, "latent": 2, "features": 2, "channels": 4, "layers": 1, "width": 8},
-        "small": {"codes": 64, "channels": 16, "layers": 1, "width": 64},
+        "small": {"channels": 16, "layers": 1, "width": 64},
     }
 
     def __init__(
@@ -88,7 +89,7 @@ class VQVAE(Samples, Bound, Latent, GradientTrained):
         domain: Domain,
         given: Domain | None = None,
         *,
-        codes: int = 64,
+        codes: int | None = None,
         grid: int = 7,
         latent: int | None = None,
         features: int = 16,
@@ -114,6 +115,7 @@ class VQVAE(Samples, Bound, Latent, GradientTrained):
         self.beta, self.channels, self.blocks = beta, channels, layers
         self.settled = False
         sides = sides_of(domain, grid, latent)
+        codes = usual_codes(domain) if codes is None else codes
         self.grid = Discrete((1, *sides[-1]), codes)
         self.observation = Observation(domain, likelihood)
         heads = self.observation.heads
