@@ -40,8 +40,8 @@ def sides_of(domain: Domain, grid: int, latent: int | None) -> list[tuple[int, i
 def usual_codes(domain: Domain) -> int:
     """How many codes there are to choose from, unless it is said.
 
-    On binary MNIST with a 7×7 grid and 1 200 steps, a VQ-VAE with a learned prior scored -182 nats with 64 codes, -112 with 8 and
-    -108 with 4: a code costs its -log p(z), and a pixel of two levels has little to be told.
+    On binary MNIST with a 7×7 grid and 1 200 steps, a VQ-VAE with a learned prior scored -182 nats with 64 codes, -112 with 8
+    and -108 with 4: a code costs its -log p(z), and a pixel of two levels has little to be told.
     """
     return 4 if isinstance(domain, Discrete) and domain.levels <= 2 else 64
 
