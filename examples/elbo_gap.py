@@ -213,10 +213,10 @@ def climbed(family: Posterior, problem: Problem) -> Posterior:
     return family
 
 
-def trained(flow: Flow, problem: Problem) -> Flow:
+def trained(flow: Flow, problem: Problem, flattened: float = 0.1) -> Flow:
     """The same for a flow, by Adam on fresh noise in each step: on a fixed grid it would learn to hide between the points.
 
-    The log-density is flattened at first, by a factor that grows from .1 to 1 in the first half: else it ends at one mode.
+    The log-density is ``flattened`` at first, by a factor that grows to 1 in the first half: else it ends at one mode.
     """
     optimiser = torch.optim.Adam(flow.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
@@ -224,7 +224,7 @@ def trained(flow: Flow, problem: Problem) -> Flow:
     for step in range(STEPS):
         noise = torch.randn(DRAWS, 2, generator=generator, dtype=torch.float64)
         z, ladj = flow.map(noise)
-        factor = min(1.0, 0.1 + 1.8 * step / STEPS)
+        factor = min(1.0, flattened + (1 - flattened) * 2 * step / STEPS)
         optimiser.zero_grad()
         (-(factor * problem.log_joint(z) - standard(noise) + ladj).mean()).backward()
         optimiser.step()
@@ -263,10 +263,14 @@ def gaussians(problem: Problem) -> dict[str, Posterior]:
 
 def richer(problem: Problem) -> dict[str, Posterior]:
     """The best of larger families."""
+    return {"mixture of two": climbed(Gaussians(problem.starts), problem), "flow": trained(fresh_flow(), problem)}
+
+
+def fresh_flow() -> Flow:
+    """With weights that depend on nothing else."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        flow = Flow()
-    return {"mixture of two": climbed(Gaussians(problem.starts), problem), "flow": trained(flow, problem)}
+        return Flow()
 
 
 Found = dict[tuple[str, str], tuple[Problem, Row]]

@@ -78,6 +78,13 @@ def test_a_flow_s_inverse_is_its_inverse(found):
     assert torch.allclose(torch.linalg.slogdet(jacobian)[1], ladj[:5], atol=1e-8)
 
 
+@pytest.mark.slow
+def test_a_flow_that_is_not_led_ends_at_one_mode():
+    problem = elbo_gap.bimodal()
+    row = elbo_gap.judged(elbo_gap.trained(elbo_gap.fresh_flow(), problem, flattened=1.0), problem)
+    assert row.divergence == pytest.approx(math.log(2), abs=0.05)
+
+
 def test_the_page_tells_these_numbers_and_it_draws(found, tmp_path):
     assert tells("elbo_gap", elbo_gap.told(found))
     elbo_gap.drawn(found).savefig(tmp_path / "picture.png")
