@@ -1,5 +1,6 @@
 """Codes with a prior: the bound against enumeration and closed forms, when there is one, and how two stages are trained."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pmodel.distribution import Normal, Point
 from pmodel.errors import BadInput, NotSupported, RangeError, UnknownName
 from pmodel.explicit.tractable.histogram import Histogram
 from pmodel.learning import Batch, GradientTrained, Loss, Phase, Recipe
+from pmodel.likelihood import Likelihood
 from pmodel.randomness import forked, generator
 from pmodel.testing.fitting import learn
 from pmodel.train import Stepped, plan
@@ -25,6 +27,7 @@ from pmodel.train.ema import MovingAverage
 from pmodel.train.loop import Training
 from pmodel.train.state import copied
 from pmodel.train.stepper import Stepper, learning_rate
+from pmodel.train.validation import Validation
 from pmodel.wrappers import Standardised, WithPrior
 from reference_models import Bell, Chain, Line, Pair
 from structures import Mapped
@@ -262,6 +265,37 @@ def test_a_run_goes_on_across_the_handover_with_the_same_bits(points):
         pass
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, again.model.state_dict()[name]), name
+
+
+@pytest.fixture
+def falling(monkeypatch):
+    """Validation scores that get worse from one to the next."""
+    scores = itertools.count()
+
+    def score(self, model):
+        return Likelihood(torch.full((2,), -float(next(scores)), dtype=torch.float64), "lower_bound", "planted")
+
+    monkeypatch.setattr(Validation, "score", score)
+
+
+def variational(seed=0):
+    options = {"latent": 1, "width": 4, "prior": "nsf", "prior.layers": 1, "prior.width": 4}
+    return make("vae", PLANE, seed=seed, **options)
+
+
+def test_what_was_best_before_the_prior_learned_is_not_kept(points, falling):
+    model = variational()
+    fresh = {name: p.clone() for name, p in model.model.prior.named_parameters()}
+    trained(model, points)
+    assert any(not torch.equal(p, fresh[name]) for name, p in model.model.prior.named_parameters())
+
+
+def test_patience_does_not_end_a_run_before_its_last_stage(points, falling):
+    model = variational()
+    training = Training(model, points, plan(model, points, steps=40, precision="float32", settings={"patience": 2}))
+    steps = [event.step for event in training if isinstance(event, Stepped)]
+    assert training.position.reason == "stopped early"
+    assert 28 < steps[-1] < 40
 
 
 def test_the_average_of_what_ends_is_kept_and_of_what_begins_starts_anew():

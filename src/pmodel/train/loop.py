@@ -178,8 +178,9 @@ class Training:
             while self.position.step < until and not self.position.over and not self.halted:
                 try:
                     at = self.position  # a rescue goes back to another
-                    if at.step:
-                        stepper.turn(at.step, (at.step - 1) / plan.steps, at.step / plan.steps, warm=plan.warm)
+                    before, now = (at.step - 1) / plan.steps, at.step / plan.steps
+                    if at.step and stepper.turn(at.step, before, now, warm=plan.warm):
+                        self.best, at.best, at.stale = {}, None, 0  # it lacks what is only now learned
                     losses = stepper.step(at.step, at.step / plan.steps)
                     yield from self._after(stepper, losses, until)
                 except Diverged as error:
@@ -289,7 +290,8 @@ class Training:
         at.stale += 1
         if best:
             at.best, at.stale, at.validated = value, 0, finite(to_json(event))
-        if plan.recipe.patience and at.stale >= plan.recipe.patience and not at.over:
+        tired = bool(plan.recipe.patience) and at.stale >= plan.recipe.patience
+        if tired and stepper.last_stage(at.step / plan.steps) and not at.over:
             at.reason, at.over = "stopped early", True
         return event
 

@@ -96,7 +96,7 @@ class Stepper:
             self.average.update(number, progress)
         return losses
 
-    def turn(self, number: int, before: float, progress: float, *, warm: bool) -> None:
+    def turn(self, number: int, before: float, progress: float, *, warm: bool) -> bool:
         """What changes where phases end and begin, before the step at this point of training.
 
         What ends has its moving average put in place, so that what begins learns from the model that is kept.
@@ -106,6 +106,9 @@ class Stepper:
             before: The progress of the step before.
             progress: Of this one.
             warm: Whether the model came with the weights of another run, and so with all that ``begin`` would set.
+
+        Returns:
+            Whether another stage of training begins, with a phase that has something to do before its first step.
         """
         starting = [phase for phase in self.phases if phase.starts(before, progress)]
         if self.average is not None:
@@ -117,6 +120,11 @@ class Stepper:
                     phase.begin(self.batches.subset(SUBSET, self.seed), noise)
         if self.average is not None:
             self.average.start(before, progress)
+        return any(phase.begin is not None for phase in starting)
+
+    def last_stage(self, progress: float) -> bool:
+        """Whether no other stage of training is to begin at this point or after it."""
+        return all(phase.begin is None or phase.span[0] < progress for phase in self.phases)
 
     def _descend(self, phase: Phase, draw: int, number: int, repeat: int, progress: float) -> dict[str, Tensor]:
         optimiser, parts = self.optimisers[phase.name], list[Mapping[str, Tensor]]()
