@@ -73,6 +73,7 @@ def verdicts(heard):
         ("vae", {"size": "tiny", "steps": 200}),
         ("vae", {"size": "small", "steps": 200}),
         ("vae", {"size": "small", "steps": 200, "conditional": True}),
+        ("vae", {"size": "small", "steps": 200, "flow": 2}),
         ("dcgan", {"size": "tiny", "steps": 200}),
         ("dcgan", {"size": "small", "steps": 200}),
         ("mixture", {"components": 20}),
@@ -147,6 +148,13 @@ def test_silent_layers(reports, words, remedy):
         assert not found.fatal
         assert words in found.words
         assert remedy in found.remedy
+
+
+def test_a_layer_that_sleeps_in_a_short_run_is_named(digits):
+    found = verdicts(fitted("vae", digits, size="small", steps=150, ladder=2)[0])
+    assert set(found) == {"silent layers"}
+    assert "layer 2 says nothing" in found["silent layers"].words
+    assert "train for longer" in found["silent layers"].remedy
 
 
 def test_a_layer_that_is_silent_is_named_when_the_model_is_examined(digits):

