@@ -48,7 +48,7 @@ class Codebook(nn.Module):
         super().__init__()
         self.decay, self.restart = decay, restart
         self.register_buffer("counts", torch.ones(codes))
-        self.register_buffer("sums", torch.randn(codes, features))
+        self.register_buffer("sums", nn.init.normal_(torch.empty(codes, features)))
 
     @property
     def vectors(self) -> Tensor:

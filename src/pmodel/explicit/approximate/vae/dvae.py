@@ -127,7 +127,7 @@ class DVAE(Samples, Bound, Latent, GradientTrained):
         heads = self.observation.heads
         self.encoder = Reader(domain, sides, channels, layers, width, codes)
         self.decoder = Writer(domain, sides, channels, layers, width, features, heads, len(self.given_frequencies))
-        self.vectors = nn.Parameter(torch.randn(codes, features))
+        self.vectors = nn.Parameter(nn.init.normal_(torch.empty(codes, features)))
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> DVAE:

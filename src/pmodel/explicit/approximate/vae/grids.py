@@ -149,6 +149,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(cast(Tensor, self.second.bias))
 
     def forward(self, x: Tensor) -> Tensor:
+        """From and to ``(N, channels, H, W)``."""
         return x + cast(Tensor, self.second(F.gelu(self.first(F.gelu(x)))))
 
 
