@@ -376,11 +376,13 @@ def test_which_data_stand_as_they_are():
 
 
 def test_size_decides_what_the_likelihood_is():
-    small, large = (RBM(Discrete((784,), 2), hidden=hidden) for hidden in (20, 21))
+    small, large = (RBM(Discrete((64,), 2), hidden=hidden) for hidden in (20, 21))
     assert (small.kind, large.kind) == ("exact", "estimate")
     assert small.can("log_prob")
     assert not large.can("log_prob")
-    assert RBM(Discrete((20,), 2), hidden=500).kind == "exact"
+    assert RBM(Discrete((784,), 2), hidden=16).kind == "exact"
+    assert RBM(Discrete((784,), 2), hidden=17).kind == "estimate"
+    assert RBM(Discrete((17,), 2), hidden=500).kind == "exact"
     assert RBM(Discrete((4,), 17), hidden=500).kind == "exact"
 
 

@@ -32,12 +32,20 @@ from torch.nn import functional as F
 from .ais import Bridge
 from .units import Units, bernoulli, binary
 
-__all__ = ["ENUMERABLE", "Machine", "Tempered"]
+__all__ = ["Machine", "Tempered", "enumerable"]
 
-ENUMERABLE = 20 * math.log(2)
-"""The logarithm of the most states over which a sum is taken: those of twenty bits."""
+STATES = 2**20
+"""The most states over which a sum is taken: those of twenty bits."""
+TERMS = 2**26
+"""The most states times units of the other side: about a second. Twenty hidden units and 64 visible ones, or 16 and 784."""
 ROWS = 2**22
 """Entries that a sum over states holds at a time."""
+
+
+def enumerable(units: Units, hidden: int) -> bool:
+    """Whether log Z is an affordable sum, over the states of the smaller side."""
+    states, others = min((hidden * math.log(2), units.features), (units.states, hidden))
+    return states <= math.log(STATES) and states + math.log(others) <= math.log(TERMS)
 
 
 @final
@@ -86,11 +94,6 @@ class Machine:
     def from_hidden(self) -> bool:
         """Whether the hidden side has no more states than the visible one."""
         return len(self.weight.T) * math.log(2) <= self.units.states
-
-    @property
-    def log_states(self) -> float:
-        """The logarithm of the number of states of the smaller side."""
-        return min(len(self.weight.T) * math.log(2), self.units.states)
 
     def log_masses(self) -> tuple[Tensor, Tensor]:
         """The states of the smaller side, and the logarithms of their unnormalised masses, float64."""

@@ -25,7 +25,6 @@ falling while a model gets worse; and an estimate of log Z from few temperatures
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
@@ -40,7 +39,7 @@ from ....errors import RangeError, require_whole
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
 from ....randomness import Seed, as_generator
 from .ais import Bracket, anneal, bracket, log_mean, spaced
-from .machine import ENUMERABLE, Machine, Tempered
+from .machine import Machine, Tempered, enumerable
 from .units import Reals, bernoulli, units_of
 
 __all__ = ["RBM"]
@@ -60,8 +59,9 @@ class RBM(Samples, Partitioned, Latent, GradientTrained):
     r"""A restricted Boltzmann machine of bits, levels or reals.
 
     Bits are Bernoulli units, levels softmax units, reals normal units with a learned std. A label shifts the biases of both
-    sides. ``score`` is exact where one side has at most 2^20 states, else an estimate by annealed importance sampling, which
-    is optimistic; ``bracket`` holds it from both sides. ``encode`` is p(h | x), a probability for each hidden bit.
+    sides. ``score`` is exact where the sum over the states of one side is affordable (20 hidden units and 64 pixels, or 16 and
+    784), else an estimate by annealed importance sampling, which is optimistic; ``bracket`` holds it from both sides.
+    ``encode`` is p(h | x), a probability for each hidden bit.
 
     ``sample`` is exact where the score is. Elsewhere it runs ``steps`` sweeps of Gibbs sampling, two products of matrices
     each, from independent units: through the first half the temperature falls to 1, so that chains find all modes, and
@@ -116,7 +116,7 @@ class RBM(Samples, Partitioned, Latent, GradientTrained):
         self.units = units_of(domain)
         self.persistent, self.sweeps, self.temperatures = persistent, sweeps, temperatures
         features, labels = self.units.features, len(self.given_frequencies)
-        self.enumerated = min(hidden * math.log(2), self.units.states) <= ENUMERABLE
+        self.enumerated = enumerable(self.units, hidden)
         self.weighted = self.enumerated  # an estimate's draws are no weights
         self.weight = nn.Parameter(SCALE * torch.randn(features, hidden))
         self.visible = nn.Parameter(torch.zeros(features))
@@ -146,7 +146,7 @@ class RBM(Samples, Partitioned, Latent, GradientTrained):
 
     @property
     def enumerable(self) -> bool:
-        """Whether one side has at most 2^20 states."""
+        """Whether the sum over the states of one side is affordable."""
         return self.enumerated
 
     @property
