@@ -121,7 +121,7 @@ def test_the_corruption_is_what_it_says(domain):
     assert float((seen == nothing).float().mean()) == pytest.approx(0.25, abs=0.01)
 
 
-@pytest.mark.parametrize("options", [{"noise": 0.5}, {"masking": 0.5}])
+@pytest.mark.parametrize("options", [{"noise": 0.5}, {"masking": 0.5}, {"jitter": 0.5}])
 def test_only_training_is_corrupted(options):
     model, plain = Autoencoder(PICTURE, width=8, channels=2, **options), Autoencoder(PICTURE, width=8, channels=2)
     plain.load_state_dict(model.state_dict())
@@ -129,6 +129,20 @@ def test_only_training_is_corrupted(options):
     assert torch.equal(model.encode(x).mean, plain.encode(x).mean)
     losses = [float(model.phases()[0].loss(Batch(x), seeded(seed)).total.detach()) for seed in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
+
+
+@torch.no_grad()
+def test_jitter_costs_what_the_decoder_makes_of_it(correlated):
+    """Of a linear decoder W with noise s on its code: s² tr(WᵀW) / 2σ² more squared error, and the size of the codes."""
+    model = linear(2, jitter=0.5)
+    plain = linear(2)
+    plain.load_state_dict(model.state_dict())
+    many = correlated.repeat(500, 1)
+    loss, without = (one.phases()[0].loss(Batch(many), seeded()).total for one in (model, plain))
+    variance = model.observation.log_std.exp().square() + FLOOR**2
+    blur = 0.5 * 0.25 * model.decoder[-1].weight.square().sum() / variance
+    size = 0.5 * model.encode(correlated).mean.square().sum(1).mean()
+    assert float(loss - without) == pytest.approx(float(blur + size), rel=0.01)
 
 
 # --- code, likelihood, what it cannot -----------------------------------------------------------------------------------
@@ -222,6 +236,7 @@ def test_with_a_prior_it_draws():
         (BITS, {"layers": -1}, RangeError),
         (BITS, {"noise": -1.0}, RangeError),
         (BITS, {"noise": math.inf}, RangeError),
+        (BITS, {"jitter": -1.0}, RangeError),
         (BITS, {"masking": 1.0}, RangeError),
         (BITS, {"masking": -0.5}, RangeError),
         (BITS, {"architecture": "conv"}, BadInput),

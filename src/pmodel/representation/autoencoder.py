@@ -71,6 +71,8 @@ class Autoencoder(Latent, GradientTrained):
         noise: The standard deviation of Gaussian noise that is added to what the encoder sees in training: levels lie on
             [-1, 1], and ``make`` standardises real data.
         masking: The part of the entries that the encoder does not see in training: they are at the lowest level, or 0.
+        jitter: The standard deviation of Gaussian noise that is added to codes in training. Above 0, the loss has the penalty
+            :math:`\tfrac12 \lVert z \rVert^2` too, or codes would outgrow the noise (Ghosh et al. 2020).
 
     Raises:
         BadInput: if an architecture or likelihood does not fit the domain.
@@ -98,11 +100,12 @@ class Autoencoder(Latent, GradientTrained):
         likelihood: LikelihoodName = "auto",
         noise: float = 0.0,
         masking: float = 0.0,
+        jitter: float = 0.0,
     ) -> None:
         super().__init__(domain, given)
-        _check_options(latent, layers, width, channels, noise, masking)
+        _check_options(latent, layers, width, channels, noise, masking, jitter)
         self.latent = min(32, max(1, domain.entries // 2)) if latent is None else latent
-        self.noise, self.masking = noise, masking
+        self.noise, self.masking, self.jitter = noise, masking, jitter
         self.labels = len(self.given_frequencies)
         chosen = architecture_for(architecture, domain)
         self.observation = Observation(domain, likelihood)
@@ -144,8 +147,12 @@ class Autoencoder(Latent, GradientTrained):
     def _loss(self, batch: Batch, generator: Generator) -> Loss:
         seen = self._corrupted(self.observation.scaled(batch.x), generator)
         z = self._code(seen, batch.given)
-        reconstruction = self._decode(z, batch.given).log_prob(batch.x).mean()
-        return Loss(-reconstruction, {"reconstruction": reconstruction})
+        if not self.jitter:
+            reconstruction = self._decode(z, batch.given).log_prob(batch.x).mean()
+            return Loss(-reconstruction, {"reconstruction": reconstruction})
+        near = Normal(z, torch.full_like(z, self.jitter)).sample(generator)
+        reconstruction, size = self._decode(near, batch.given).log_prob(batch.x).mean(), 0.5 * z.square().sum(1).mean()
+        return Loss(size - reconstruction, {"reconstruction": reconstruction, "size": size})
 
     def _corrupted(self, x: Tensor, generator: Generator) -> Tensor:
         """What the encoder sees of data on its scale, in training."""
@@ -164,13 +171,14 @@ class Autoencoder(Latent, GradientTrained):
 
 
 def _check_options(
-    latent: int | None, layers: int | None, width: int, channels: int, noise: float, masking: float
+    latent: int | None, layers: int | None, width: int, channels: int, noise: float, masking: float, jitter: float
 ) -> None:
     whole = {"latent": (latent, 1), "layers": (layers, 0), "width": (width, 1), "channels": (channels, 1)}
     for name, (value, low) in whole.items():
         if value is not None:
             require_whole(name, value, low, 2**16)
-    if not 0 <= noise < math.inf:
-        raise RangeError("noise is a standard deviation, 0 or more and finite.", got=noise)
+    for name, std in (("noise", noise), ("jitter", jitter)):
+        if not 0 <= std < math.inf:
+            raise RangeError(f"{name} is a standard deviation, 0 or more and finite.", got=std)
     if not 0 <= masking < 1:
         raise RangeError("masking is from 0 to less than 1.", got=masking)
