@@ -32,9 +32,16 @@ from pmodel.data.drawn import FACTORS
 from pmodel.pictures import grid
 from pmodel.tasks import encoded
 
-OPTIONS: dict[str, Any] = {"latent": 2, "channels": 8, "width": 64, "jitter": 0.5}
-SETTINGS = {"rate": 5e-3, "batch": 64}
-STEPS, STEP, PIECES = 1500, 3.0, 6
+OPTIONS: dict[str, Any] = {
+    "latent": 2,
+    "architecture": "conv",
+    "channels": 8,
+    "layers": 1,
+    "width": 64,
+    "jitter": 1.0,
+}
+SETTINGS = {"rate": 8e-3, "batch": 64}
+STEPS, STEP, PIECES = 700, 3.0, 6
 """Of training; pixels of an edit, and the pieces that it is made in."""
 DEGREES = {"linear": 1, "cubic": 3}
 NAMES = tuple(FACTORS)
@@ -160,7 +167,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("tins.png"))
     asked = parser.parse_args()
     data = pmodel.load_data("tins")
-    model: Any = pmodel.fit("autoencoder", data, steps=asked.steps, settings=SETTINGS, **OPTIONS)
+    model: Any = pmodel.fit("autoencoder", data, steps=asked.steps, precision="float32", settings=SETTINGS, **OPTIONS)
     assert data.test.factors is not None
     for title, degree in DEGREES.items():
         reading = read(model, data, degree)

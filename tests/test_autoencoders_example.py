@@ -19,13 +19,10 @@ def fid(played, name):
     return played[name].fid[0]
 
 
-def test_codes_that_are_made_up_decode_far_worse_without_a_prior(played):
-    assert fid(played, "autoencoder: z from N(0, I)") > 2 * fid(played, "variational: z from N(0, I)")
-
-
-def test_a_density_of_the_codes_is_the_cure(played):
+def test_codes_that_are_made_up_decode_worse_than_those_of_a_density(played):
     cured = fid(played, "autoencoder: z from a gaussian of its codes")
-    assert cured < 0.5 * fid(played, "autoencoder: z from N(0, I)")
+    assert cured < 0.7 * fid(played, "autoencoder: z from N(0, I)")
+    assert fid(played, "variational: z from N(0, I)") < fid(played, "autoencoder: z from N(0, I)")
 
 
 def test_test_data_are_nearest(played):
@@ -34,7 +31,7 @@ def test_test_data_are_nearest(played):
 
 def test_one_encodes_to_a_point_and_the_other_draws(played):
     assert played.spread["autoencoder"] == 0
-    assert 0.01 < played.spread["variational"] < 1
+    assert played.spread["variational"] > 0.1
 
 
 def test_it_tells_and_draws(played):
