@@ -36,6 +36,7 @@ from pmodel.metrics.fid import Moments, fid_of
 from pmodel.metrics.judge import judge_for
 from pmodel.model import Model
 from pmodel.pictures import grid
+from pmodel.randomness import generator, some
 from pmodel.tasks import encoded
 from pmodel.wrappers import WithPrior
 
@@ -96,13 +97,13 @@ class Played:
 def play(data: Dataset, steps: int = 1500, n: int = 2000) -> Played:
     """Fit both models and the densities of their codes, draw, and measure."""
     measure = distance(data)
-    rows = [Row("test data", data.test.x[:n], measure(data.test.x[:n]))]
+    real = data.test.x[some(len(data.test), n, generator(0, "test data"))]
+    rows = [Row("test data", real, measure(real))]
     spread = {}
     for title, name in MODELS.items():
         model: Any = pmodel.fit(name, data, steps=steps, **NETWORKS)
         spread[title] = wandering(model, data)
-        x = data.domain.check(data.test.x[:n])
-        rows.append(Row(f"{title}: restored test data", shown(model, encoded(model, x)), None))
+        rows.append(Row(f"{title}: the same, restored", shown(model, encoded(model, real[:SHOWN]))))
         for origin, z in made_up(model, data, n):
             pictures = shown(model, z)
             rows.append(Row(f"{title}: {origin}", pictures, measure(pictures)))
@@ -114,7 +115,7 @@ def made_up(model: Any, data: Dataset, n: int) -> list[tuple[str, Tensor]]:
     codes = coded(model, data)
     noise = torch.randn(n, LATENT, generator=Generator().manual_seed(0))
     train = codes.train.x[:]
-    found = [("z from N(0, I)", noise), ("z from N(mean, std²)", train.mean(0) + train.std(0) * noise)]
+    found = [("z from N(0, I)", noise), ("z from N(mean, std) of its codes", train.mean(0) + train.std(0) * noise)]
     for title, (name, options) in PRIORS.items():
         whole = WithPrior(model, pmodel.fit(name, codes, **options))
         z: Any = whole.prior.sample(n, generator=0)
@@ -164,13 +165,14 @@ def distance(data: Dataset) -> Callable[[Tensor], tuple[float, float | None]]:
 def drawn(played: Played) -> Image.Image:
     """A row of pictures for each origin."""
     strips = [grid(row.x[:SHOWN], played.data.domain, columns=SHOWN) for row in played.rows]
-    scale = max(1, round(30 / played.data.domain.shape[1]))
+    scale = max(1, round(56 / played.data.domain.shape[1]))
     strips = [strip.resize((strip.width * scale, strip.height * scale), Image.Resampling.NEAREST) for strip in strips]
     height = strips[0].height + 24
     sheet = Image.new("RGB", (strips[0].width + 16, height * len(strips) + 8), PAPER)
     draw = ImageDraw.Draw(sheet)
     for number, (strip, row) in enumerate(zip(strips, played.rows, strict=True)):
-        draw.text((8, number * height + 4), str(row), fill=INK, font=ImageFont.load_default(13))
+        caption = row.name if row.fid is None else f"{row.name}: FID {row.fid[0]:.0f}"
+        draw.text((8, number * height + 4), caption, fill=INK, font=ImageFont.load_default(13))
         sheet.paste(strip, (8, number * height + 22))
     return sheet
 

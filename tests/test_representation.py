@@ -2,11 +2,13 @@
 
 import json
 import math
+import os
 
 import pytest
 import torch
 
 import pmodel
+from pmodel.catalogue import resolve
 from pmodel.data import Dataset, Split
 from pmodel.distribution import Normal
 from pmodel.domain import Discrete, Real
@@ -79,6 +81,17 @@ def test_codes_are_means_and_indicators():
     assert isinstance(model, Standardised)
     assert torch.equal(encoded(model, x), model.encode(x).mean.double())
     assert isinstance(model.encode(x), Normal)
+
+
+def test_discrete_codes_are_probed_and_not_tuned():
+    domain = Discrete((1, 8, 8), 17)
+    model = pmodel.make("vqvae", domain, prior="none", **resolve("VQVAE").sizes["tiny"])
+    x = torch.randint(0, 17, (5, 1, 8, 8), generator=seeded())
+    z, cells = encoded(model, x), math.prod(model.codes.shape)
+    assert z.shape == (5, cells * model.codes.levels)
+    assert z.sum(1).tolist() == [cells] * 5
+    with pytest.raises(NotSupported, match="discrete codes"):
+        fine_tuned(model, x, torch.tensor([0, 1, 0, 1, 0]), x, 2)
 
 
 def test_a_model_without_codes_or_with_a_label_is_refused():
@@ -187,3 +200,15 @@ def test_data_must_have_labels_and_be_the_model_s(halves, pretrained):
         few_labels(pretrained, pmodel.load_data("digits"))
     with pytest.raises(DataError, match="no labels"):
         few_labels(Autoencoder.tiny(Real((2,))), pmodel.load_data("moons"))
+
+
+@pytest.mark.slow
+def test_fine_tuning_is_ahead_of_scratch_and_of_principal_components_on_mnist():
+    if "PMODEL_DATA" not in os.environ:
+        pytest.skip("needs MNIST: set PMODEL_DATA")
+    data = pmodel.load_data("mnist")
+    model = pmodel.fit("autoencoder", data, steps=1000, architecture="dense", width=512, masking=0.3)
+    found = few_labels(model, data, seeds=3, ways=["fine-tuned", "from scratch", "PCA, linear"])
+    for other, least in {"from scratch": 0.05, "PCA, linear": 0.01}.items():
+        gain, stderr = found.gain("fine-tuned", other)
+        assert gain - stderr > least

@@ -65,3 +65,16 @@ def test_the_ruler_finds_the_edits_of_tins_that_are_drawn_to_measure(draughtsman
 
 def test_it_draws(draughtsman, data):
     assert tins.drawn(*draughtsman, data).width > 9 * 64
+
+
+@pytest.mark.slow
+def test_two_codes_are_height_and_width(data):
+    """Found without labels, read linearly, and edited in the drawn tin."""
+    model = pmodel.fit(
+        "autoencoder", data, steps=tins.STEPS, precision="float32", settings=tins.SETTINGS, **tins.OPTIONS
+    )
+    reading = tins.read(model, data, 1)
+    assert float(reading.explained(encoded(model, data.test.x), data.test.factors).min()) >= 0.98
+    for factor in range(2):
+        edit = tins.judged(model, tins.read(model, data, 3), data, factor)
+        assert float((edit.change - torch.eye(2)[factor]).abs().max()) <= 0.05
