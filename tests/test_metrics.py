@@ -112,6 +112,20 @@ def test_bits_over_data_of_different_sizes_are_a_ratio_of_sums():
     assert bits_json(written, values, torch.zeros(3), "bits/character")["value"] is None
 
 
+def test_the_error_that_all_values_of_an_estimate_share_is_in_that_of_the_mean():
+    """A partition function that is off by so much moves every value: more data do not help."""
+    values, error = torch.linspace(-2, 0, 400).double(), torch.full((400,), 0.3).double()
+    estimate, bound = Likelihood(values, "estimate", "", error), Likelihood(values, "lower_bound", "", error)
+    data = float(values.std()) / 20
+    assert bound.stderr == pytest.approx(data)
+    assert estimate.stderr == pytest.approx(math.hypot(data, 0.3))
+    written = Candidate("a", MEASURE, (estimate,)).to_json()
+    assert written["stderr"] == pytest.approx(estimate.stderr)
+    sizes = torch.full((400,), 8.0)
+    bits = bits_json(written, values, sizes, "bits/dim", estimate.common_stderr)
+    assert bits["stderr"] == pytest.approx(estimate.stderr / (8 * math.log(2)))
+
+
 def test_the_standard_error_of_bits_is_that_of_many_draws():
     """Against the spread of the ratio over draws of new data."""
     noise = torch.Generator().manual_seed(0)

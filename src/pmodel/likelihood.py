@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -46,6 +47,13 @@ class Likelihood:
         return float(self.values.mean())
 
     @property
+    def common_stderr(self) -> float:
+        """The standard error that all values share, as that of an estimated partition function; 0 of all but estimates."""
+        if self.kind != "estimate" or self.mc_stderr is None or not self.n:
+            return 0.0
+        return float(self.mc_stderr.mean())
+
+    @property
     def stderr(self) -> float:
-        """Standard error of the mean over the data; NaN for a single datum or where data are impossible."""
-        return float(self.values.std()) / self.n**0.5 if self.n > 1 else float("nan")
+        """Standard error of the mean, over the data and of what they share; NaN of one datum or where any is impossible."""
+        return math.hypot(float(self.values.std()) / self.n**0.5, self.common_stderr) if self.n > 1 else float("nan")

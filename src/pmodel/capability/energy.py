@@ -62,7 +62,8 @@ class Partitioned(Energy, Density):
 
     with the mean :math:`\bar Z` of K unbiased estimates of Z, and without the k-th, :math:`\bar Z_{-k}`. These are the
     pseudo-values of the jackknife (Quenouille 1956, Tukey 1958): their mean is log Z̄ less most of its bias, and their standard
-    deviation over :math:`\sqrt K` its standard error. The error is common to all data of a call.
+    deviation over :math:`\sqrt K` its standard error. The error is common to all data that are scored together
+    (``chunk``), and ``Likelihood.stderr`` holds it.
     """
 
     @property

@@ -46,7 +46,9 @@ def score(
         likelihood = model.score(x, effort=effort)
     measure = Measure(data=dataset.hash, split=split, probability=model.domain.measure)
     result = likelihood_json(likelihood, measure)
-    found = costs(result, likelihood.values, in_memory(x), model.domain) if model.domain.measure == "mass" else {}
+    found = {}
+    if model.domain.measure == "mass":
+        found = costs(result, likelihood.values, in_memory(x), model.domain, likelihood.common_stderr)
     if as_json:
         emit(result | {name: cost["value"] for name, cost in found.items() if name == "bits_per_character"})
     else:

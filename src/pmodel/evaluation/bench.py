@@ -127,7 +127,7 @@ class Bench:
         metrics: dict[str, Any] = {}
         likelihood = None if scored is None else likelihood_json(scored, self.measure)
         if likelihood is not None and scored is not None:
-            metrics |= costs(likelihood, scored.values, self.x, self.data.domain)
+            metrics |= costs(likelihood, scored.values, self.x, self.data.domain, scored.common_stderr)
         if samples is not None:
             metrics |= self.fidelity(samples, given)
         if scored is not None and self.data.truth is not None:

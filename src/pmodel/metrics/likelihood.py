@@ -113,6 +113,11 @@ class Candidate:
         return float(means.std()) / math.sqrt(len(self.runs))
 
     @property
+    def common_stderr(self) -> float:
+        """The standard error of the mean that does not come from the data: of the seeds, or of what one seed's values share."""
+        return self.seed_stderr if len(self.runs) > 1 else self.runs[0].common_stderr
+
+    @property
     def impossible(self) -> int:
         """Data that at least one seed's model holds for impossible."""
         return int(torch.isneginf(self.values).sum())
@@ -121,7 +126,7 @@ class Candidate:
         """The likelihood of all seeds together: the mean, and an error that covers data and seeds."""
         result = likelihood_json(Likelihood(self.values, self.kind, self.runs[0].estimator), self.measure)
         if result["stderr"] is not None:
-            result["stderr"] = math.hypot(result["stderr"], self.seed_stderr)
+            result["stderr"] = math.hypot(result["stderr"], self.common_stderr)
         return result
 
 
@@ -237,9 +242,7 @@ def likelihood_json(likelihood: Likelihood, measure: Measure) -> dict[str, Any]:
     }
 
 
-def bits_json(
-    nats: Mapping[str, Any], values: Tensor, sizes: Tensor, unit: str, seed_stderr: float = 0.0
-) -> dict[str, Any]:
+def bits_json(nats: Mapping[str, Any], values: Tensor, sizes: Tensor, unit: str, common: float = 0.0) -> dict[str, Any]:
     r"""The same likelihood as a cost c in bits per unit, :math:`-\sum_i \log p(x_i) / (\log 2 \sum_i D_i)` over all data.
 
     Where all data are of one size, that is the mean cost over it; else it is a ratio of means, whose standard error is that of
@@ -251,7 +254,7 @@ def bits_json(
         values: Nats of each datum, ``(N,)``.
         sizes: The units :math:`D_i` of each datum, ``(N,)``.
         unit: What they are called: ``bits/dim`` or ``bits/character``.
-        seed_stderr: The standard error of the mean in nats that comes from the training seed.
+        common: The standard error of the mean in nats that does not come from the data.
     """
     mean_size = float(sizes.double().mean())
     if nats["value"] is None or mean_size == 0:
@@ -261,12 +264,12 @@ def bits_json(
     stderr = None
     if nats["stderr"] is not None:
         own = float((bits - cost * sizes).std()) / math.sqrt(len(bits))
-        stderr = math.hypot(own, seed_stderr / math.log(2)) / mean_size
+        stderr = math.hypot(own, common / math.log(2)) / mean_size
     return {**nats, "unit": unit, "value": cost, "stderr": stderr}
 
 
 def costs(
-    nats: Mapping[str, Any], values: Tensor, x: Tensor, domain: Domain, seed_stderr: float = 0.0
+    nats: Mapping[str, Any], values: Tensor, x: Tensor, domain: Domain, common: float = 0.0
 ) -> dict[str, dict[str, Any]]:
     """A likelihood in the other units that it has, by the names of ``report.json``: for masses, bits per entry that is there.
 
@@ -278,13 +281,13 @@ def costs(
         values: Nats of each datum, ``(N,)``.
         x: The data.
         domain: Theirs.
-        seed_stderr: As in ``bits_json``.
+        common: As in ``bits_json``.
     """
     if domain.measure != "mass":
         return {}
-    found = {"bits_per_dim": bits_json(nats, values, domain.sizes(x), "bits/dim", seed_stderr)}
+    found = {"bits_per_dim": bits_json(nats, values, domain.sizes(x), "bits/dim", common)}
     if isinstance(domain, Sequences) and domain.alphabet is not None:
         spelt = values.cpu() - domain.alphabet.unknown(x).cpu() * math.log(CODE_POINTS)
         characters = domain.characters(x)
-        found["bits_per_character"] = bits_json(nats, spelt, characters, "bits/character", seed_stderr)
+        found["bits_per_character"] = bits_json(nats, spelt, characters, "bits/character", common)
     return found

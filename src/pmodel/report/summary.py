@@ -97,7 +97,7 @@ def _model(label: str, group: Sequence[Outcome], candidates: Sequence[Candidate]
     likelihood = None if candidate is None else candidate.to_json()
     metrics: dict[str, Any] = {}
     if likelihood is not None and candidate is not None:
-        metrics |= costs(likelihood, candidate.values, bench.x, bench.data.domain, candidate.seed_stderr)
+        metrics |= costs(likelihood, candidate.values, bench.x, bench.data.domain, candidate.common_stderr)
     for row in METRICS:
         values = [e["metrics"][row.name] for e in found if row.name in e["metrics"]]
         if values:
