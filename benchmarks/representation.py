@@ -5,8 +5,8 @@
 A denoising autoencoder (perceptrons of two hidden layers, 32 numbers a code, 30 % of the pixels hidden from the encoder) learns
 from the 55 000 training digits of MNIST without their labels. Then 100 of them are labelled, ten of each class, five times over
 with another draw and other fresh weights each time. All classifiers see the same 100 and are judged on all 10 000 test digits.
-Fine-tuning and training from scratch are one procedure with two beginnings. The pre-training is kept in runs/representation, and
-is gone on with if it was stopped.
+Fine-tuning and training from scratch are one procedure with two beginnings. The pre-training is kept in runs/representation,
+and is gone on with if it was stopped.
 """
 
 from __future__ import annotations

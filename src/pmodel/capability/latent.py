@@ -49,11 +49,13 @@ class Latent(Model):
     def _lacking(self, verb: str) -> NotSupported:
         """What makes a model that only encodes do more."""
         error = super()._lacking(verb)
-        discrete = self.can("decode") and isinstance(self.codes, Discrete)
-        if self.can("decode") and (verb == "sample" or (discrete and verb in ("score", "elbo"))):
+        if verb not in ("sample", "score", "elbo") or not self.can("decode"):
+            return error
+        discrete = isinstance(self.codes, Discrete)
+        if discrete or verb == "sample":
             priors = "pixelcnn, transformer or made" if discrete else "gaussian, mixture or maf"
             error.hint = f"a density of its codes makes it generative: prior={priors}; {error.hint}"
-        elif self.can("decode") and verb == "score":
+        else:
             error.hint = f"decode(encode(x).mean).log_prob(x) is that of data given their codes; {error.hint}"
         return error
 
