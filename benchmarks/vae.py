@@ -10,8 +10,9 @@ program, a ``tf.function`` over shuffled arrays; pmodel with its own step and th
 program has noise of standard deviation 0.1, whose bound holds for no model: here it has 1, at the same cost.
 
 Each round trains on the same number of images; ratios are medians over rounds of the ratio of the times. Then the faster sides
-go on until all have trained for as long as the slowest, a first round apart, in which Keras compiles: the evidence lower bound on the same 2 000 held-out images says what
-equal time buys. A first look with other ROUNDS and IMAGES is printed and not kept.
+go on until all have trained for as long as the slowest, but for the first round, in which Keras compiles: the evidence lower
+bound on the same 2 000 held-out images says what equal time buys.
+A first look with other ROUNDS and IMAGES is printed and not kept.
 """
 
 from __future__ import annotations
