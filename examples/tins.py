@@ -40,8 +40,8 @@ OPTIONS: dict[str, Any] = {
     "width": 64,
     "jitter": 1.0,
 }
-SETTINGS = {"rate": 8e-3, "batch": 64}
-STEPS, STEP, PIECES = 700, 3.0, 6
+SETTINGS = {"rate": 8e-3, "batch": 64, "warmup": 0.05, "ema": 0.99}
+STEPS, STEP, PIECES = 600, 3.0, 6
 """Of training; pixels of an edit, and the pieces that it is made in."""
 DEGREES = {"linear": 1, "cubic": 3}
 NAMES = tuple(FACTORS)
