@@ -60,7 +60,7 @@ ROWS = {
     "vae": Row("vae", effort=HUNDRED),
     "vae-ladder": Row("vae", {"ladder": 3}, HUNDRED),
     "vqvae": Row("vqvae"),
-    "dvae": Row("dvae"),
+    "dvae": Row("dvae", effort=16),
     "rbm": Row("rbm", effort=16),
     "realnvp": Row("realnvp"),
     "glow": Row("glow"),
