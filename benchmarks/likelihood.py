@@ -84,6 +84,7 @@ TABLES = {
     "long": tuple(LONG),
     "grey": GREY,
 }
+KEPT = {"best": "best on validation data", "last": "last weights"}
 HERE = Path(__file__).resolve().parent
 RESULTS, RUNS = HERE / "results" / "likelihood", HERE.parent / "runs" / "likelihood"
 
@@ -114,7 +115,7 @@ def measured(table: str, row: str) -> dict[str, Any]:
         "parameters": model.size,
         "arithmetic": f"{plan['precision']}, {plan['layout']}, {plan['threads']} threads",
         "curve": curve(folder),
-        "protocol": f"seed {SEED}, best on validation data",
+        "protocol": f"seed {SEED}, {KEPT[plan['recipe']['select']]}",
         "machine": machine(),
     }
 

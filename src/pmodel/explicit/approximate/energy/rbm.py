@@ -118,7 +118,7 @@ class RBM(Samples, Partitioned, Latent, GradientTrained):
         features, labels = self.units.features, len(self.given_frequencies)
         self.enumerated = enumerable(self.units, hidden)
         self.weighted = self.enumerated  # an estimate's draws are no weights
-        self.weight = nn.Parameter(SCALE * torch.randn(features, hidden))
+        self.weight = nn.Parameter(nn.init.normal_(torch.empty(features, hidden), std=SCALE))
         self.visible = nn.Parameter(torch.zeros(features))
         self.hidden = nn.Parameter(torch.zeros(hidden))
         if labels:

@@ -173,6 +173,7 @@ class Block(nn.Module):
         self.second = _zeroed(_map(features, features, sides, 1))
 
     def forward(self, h: Tensor) -> Tensor:
+        """The state and what two maps make of it, which is nothing at the start."""
         return h + cast(Tensor, self.second(F.relu(self.first(F.relu(h)))))
 
 
