@@ -241,7 +241,7 @@ class RBM(Samples, Partitioned, Latent, GradientTrained):
     def _machine(self, given: Tensor | None) -> Machine:
         """The machine with plain biases, of each datum's label where there are labels."""
         visible = self.visible - HALF * self.weight.sum(1)
-        hidden = self.hidden - self.offset @ self.weight
+        hidden = self.hidden - self.weight.T @ self.offset
         if given is None:
             return Machine(self.units, self.weight, visible.unsqueeze(0), hidden.unsqueeze(0))
         return Machine(self.units, self.weight, visible + self.visible_of[given], hidden + self.hidden_of[given])
