@@ -51,9 +51,9 @@ Seen = tuple[Normal, Sequence[Tensor]]
 class VAE(Samples, Bound, Latent, GradientTrained):
     r"""A variational autoencoder with diagonal Gaussian posteriors.
 
-    ``sample`` draws z from the prior and then x from p(x | z), pixel noise and all; ``sample(n, mean=True)`` shows the mean of
-    p(x | z) instead, the smooth picture that papers show, which is no draw of the model. ``score(effort=K)`` is the
-    importance-weighted bound of Burda et al. (2016), which rises to log p(x).
+    ``sample`` draws z from the prior and then x from p(x | z), pixel noise and all; ``sample(n, mean=True)`` shows the middle
+    of p(x | z) as a datum instead, which is no draw of the model; the smooth grey picture of bits that papers show is
+    ``decode(z).mean``. ``score(effort=K)`` is the importance-weighted bound of Burda et al. (2016), which rises to log p(x).
 
     The code is all of z. With a ladder it is every layer side by side, the top first, each in units of its own prior
     (``ladder.py``): only all layers together say what p(x | z) is. ``encode(x).mean`` then takes the mean of each layer given
@@ -70,17 +70,20 @@ class VAE(Samples, Bound, Latent, GradientTrained):
             so many in all of a ``dense`` architecture.
         units: Variables of a layer of the ladder. None takes 8 for pictures, and ``latent`` elsewhere.
         layers: Hidden layers of the perceptrons between convolutions and code. None takes the architecture's own; with
-            ``dense``, 0 makes encoder and decoder linear.
+            ``dense`` and one layer of latents, 0 makes encoder and decoder linear.
         width: Units of a hidden layer.
         channels: Channels of the outermost convolution.
         likelihood: p(x | z). Discrete data: ``bernoulli`` (two levels), ``categorical``, or ``logistic`` (ordered levels).
-            Real data: ``normal`` with a learned std for each entry, or ``isotropic`` with one for all. ``auto``: the first
-            that fits, but logistic for grey or coloured pictures and for more than 32 levels.
-        flow: Coupling layers of the prior of z, with a ladder of its topmost layer; 0 for a standard normal.
+            Real data: ``normal`` with a learned std for each entry, or ``isotropic`` with one for all; where some entries
+            follow from others, that likelihood has no upper end. ``auto``: the first that fits, but logistic for grey or
+            coloured pictures and for more than 32 levels.
+        flow: Coupling layers of the prior of z, with a ladder of its topmost layer; 0 for a standard normal. One
+            entry alone has nothing to be coupled with.
         beta: Weight of the KL in training (Higgins et al. 2017); 1 is the bound. Scores are always of the bound.
         free_bits: Nats of KL that each unit of the code has for nothing in training (Kingma et al. 2016): its share of
             the KL counts as so many where it is less. A unit is an entry of z, or a channel of a layer of pictures.
-        particles: Draws of z for each datum in training; more than one trains on the importance-weighted bound.
+        particles: Draws of z for each datum in training; more than one trains on the importance-weighted bound, which has
+            no KL to warm up.
         warmup: The part of training in which the KL's weight grows linearly to ``beta``.
 
     Raises:
