@@ -74,6 +74,18 @@ def test_a_code_that_is_never_the_nearest_stays_where_it_is():
     torch.testing.assert_close(book.vectors[4], before)
 
 
+@pytest.mark.parametrize("decay", [0.5, 0.99])
+def test_and_that_for_as_long_as_training_lasts(decay):
+    book, z, codes = codebook(decay=decay, restart=0.0), drawn(20, 3), torch.arange(20) % 4
+    before = book.vectors[4].clone()
+    for _ in range(6000):
+        book.follow(z, codes, generator(0), restart=True)
+    assert book.counts.dtype == torch.float32
+    torch.testing.assert_close(book.vectors[4], before, rtol=1e-3, atol=0.0)
+    book.follow(z, torch.full((20,), 4), generator(0), restart=True)  # and it is free to go once it is the nearest
+    torch.testing.assert_close(book.vectors[4], z.mean(0), rtol=1e-3, atol=1e-3)
+
+
 def test_averages_over_shards_are_those_of_the_whole_batch():
     z, codes = drawn(40, 3), torch.arange(40) % 5
     books = [codebook(restart=0.0) for _ in range(3)]

@@ -13,8 +13,9 @@ are kept in units of the average count of a batch, so that 1 is the mean over th
 in the batch: their averages over the shards of a batch are those of the whole batch. The ratio would not be, and is never
 stored.
 
-*Dead codes.* A code that is far from all vectors is never the nearest, and so never moves again. One whose N has fallen below a
-threshold starts anew at a vector of the batch, chosen at random, with the N of an average code.
+*Dead codes.* A code that is far from all vectors is never the nearest, and so never moves again: N and m shrink together, and
+no further than to a least N, below which the ratio of two such numbers would be lost. One whose N has fallen below a threshold
+starts anew at a vector of the batch, chosen at random, with the N of an average code.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from torch import Generator, Tensor, nn
 
 __all__ = ["Codebook", "perplexity"]
 
-LEAST = 1e-12
-"""The smallest count that is divided by."""
+LEAST = 1e-6
+"""The count at which that of a dead code stops shrinking: far above the smallest numbers, far below any that is used."""
 
 
 @final
@@ -53,7 +54,7 @@ class Codebook(nn.Module):
     @property
     def vectors(self) -> Tensor:
         """Where the codes stand, ``(K, D)``."""
-        return self.sums / self.counts.clamp_min(LEAST).unsqueeze(1)
+        return self.sums / self.counts.unsqueeze(1)
 
     @property
     def used(self) -> Tensor:
@@ -79,13 +80,13 @@ class Codebook(nn.Module):
     def follow(self, z: Tensor, codes: Tensor, generator: Generator, *, restart: bool) -> None:
         """Take in the vectors ``(M, D)`` of a batch and the codes ``(M,)`` that they got; dead ones may start anew."""
         z, size = z.to(self.sums.dtype), len(self.counts) / len(z)
-        dead = (
-            self.counts < self.restart
-        ) & restart  # by what was known before the batch, which all its shards agree on
+        # what follows is by what was known before the batch, which all its shards agree on
+        dead = (self.counts < self.restart) & restart
+        stays = (LEAST / self.counts).clamp(self.decay, 1.0)
         n = torch.zeros_like(self.counts).index_add_(0, codes, torch.ones_like(z[:, 0]))
         sums = torch.zeros_like(self.sums).index_add_(0, codes, z)
-        self.counts.mul_(self.decay).add_(n, alpha=(1 - self.decay) * size)
-        self.sums.mul_(self.decay).add_(sums, alpha=(1 - self.decay) * size)
+        self.counts.mul_(stays).add_(n, alpha=(1 - self.decay) * size)
+        self.sums.mul_(stays.unsqueeze(1)).add_(sums, alpha=(1 - self.decay) * size)
         chosen = torch.randint(len(z), (len(dead),), generator=generator, device=z.device)
         self.counts.copy_(torch.where(dead, 1.0, self.counts))
         self.sums.copy_(torch.where(dead.unsqueeze(1), z[chosen], self.sums))
