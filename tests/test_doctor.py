@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,11 +10,12 @@ import torch
 from torch import nn
 
 import pmodel
+from pmodel import catalogue
 from pmodel.capability import Latent, Samples
 from pmodel.cli import main
 from pmodel.construction import make
 from pmodel.data import Dataset, Split, load_data
-from pmodel.distribution import Normal
+from pmodel.distribution import Categorical, Normal
 from pmodel.domain import Column, Discrete, Real, Table
 from pmodel.errors import Diverged, RunError
 from pmodel.learning import Batch, GradientTrained, Loss, Phase
@@ -22,8 +24,12 @@ from pmodel.train import Diagnosed, Diagnosis, Rescued, Stepped, plan
 from pmodel.train.doctor import EXPLODED, LEAST_STEPS, WINDOW, Doctor
 from pmodel.train.explanation import explain
 from pmodel.train.neighbours import Columns, copied, differ, nearest
-from pmodel.train.verdicts.posterior import silent_layers
+from pmodel.train.verdicts.chains import diverging
+from pmodel.train.verdicts.codes import dead_codes, levels_of, silent_codes
+from pmodel.train.verdicts.posterior import posterior_collapse, silent_layers
+from pmodel.train.verdicts.remedies import Patient
 
+VAE_OPTIONS = ("beta", "warmup", "free_bits", "ladder")
 COLLAPSING = {"rate": 0.1, "betas": [0.9, 0.99]}
 
 
@@ -142,7 +148,7 @@ def divergences(*layers):
     ],
 )
 def test_silent_layers(reports, words, remedy):
-    found = silent_layers(reports)
+    found = silent_layers(reports, Patient(frozenset(VAE_OPTIONS)))
     assert (found is None) == (words is None)
     if found is not None:
         assert not found.fatal
@@ -427,6 +433,44 @@ def test_a_code_is_collapsed_if_no_unit_says_anything(clouds, code, collapsed):
     found = examined(clouds, lambda n, g: 3 * torch.randn(n, 4, generator=g), code)
     assert set(found) == ({"posterior collapse"} if collapsed else set())
     assert all(verdict.fatal for verdict in found.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "verdict", "named"),
+    [
+        ("autoencoder", {}, "silent code", set()),
+        ("autoencoder", {"prior": "gaussian"}, "silent code", set()),
+        ("vae", {}, "posterior collapse", {"beta", "warmup", "free_bits"}),
+        ("vae", {"prior": "gaussian"}, "posterior collapse", {"beta", "warmup", "free_bits"}),
+        ("vqvae", {}, "silent code", {"restart", "codes", "decay"}),
+        ("dvae", {}, "posterior collapse", {"beta", "warmup", "temperature"}),
+        ("rbm", {}, "posterior collapse", set()),
+    ],
+)
+def test_remedies_name_only_options_that_the_model_has(name, size, verdict, named):
+    """And mean what they say: the beta of a VQ-VAE is the weight of no KL."""
+    domain = Discrete((1, 8, 8), 2)
+    model = make(name, domain, **catalogue.find(name).load().sizes.get("tiny", {}), **size)
+    patient = Patient.of(model)
+    if levels := levels_of(model):
+        q = Categorical(torch.zeros(64, 4, levels))
+        found = silent_codes(q, levels, lambda: True, patient)
+    else:
+        found = posterior_collapse(torch.zeros(64, 2), torch.zeros(64, 2), lambda: True, patient)
+    assert found.name == verdict
+    assert set(re.findall(r"--set (\w+)=", found.remedy)) == named
+    assert "train.rate" in found.remedy
+    dead = dead_codes(torch.zeros(99, 4, dtype=torch.int64), 8, patient)
+    assert set(re.findall(r"--set (\w+)=", dead.remedy)) <= patient.options
+    assert named <= patient.options
+
+
+def test_the_remedies_of_chains_are_the_model_s():
+    reports = [{"fit.data_energy": 0.0, "fit.chain_energy": 20.0, "fit.energy_spread": 1.0}] * 10
+    for name, named in (("rbm", {"sweeps"}), ("ebm", {"sweeps", "step"})):
+        patient = Patient.of(make(name, Discrete((4,), 2)))
+        (found,) = diverging(reports, 10, 4, patient)
+        assert set(re.findall(r"--set (\w+)=", found.remedy)) == named
 
 
 class Learning(Drawn, GradientTrained):

@@ -15,9 +15,11 @@ from pmodel.testing.fitting import learn
 from pmodel.train import Stepped, plan, train
 from pmodel.train.doctor import Doctor
 from pmodel.train.verdicts.chains import diverging
+from pmodel.train.verdicts.remedies import Patient
 
 PLANE = Real((2,))
 LABEL = Discrete((), 3)
+PATIENT = Patient(frozenset({"sweeps", "step"}))
 
 
 def seeded(seed=0):
@@ -170,7 +172,7 @@ def report(above, spread=2.0):
 
 @pytest.mark.parametrize(("sign", "where"), [(1, "above"), (-1, "below")])
 def test_chains_far_from_the_data_are_named_with_their_remedy(sign, where):
-    (verdict,) = diverging([report(sign * (20.0 + n)) for n in range(10)], 10, 4)
+    (verdict,) = diverging([report(sign * (20.0 + n)) for n in range(10)], 10, 4, PATIENT)
     assert verdict.name == "diverging chains"
     assert verdict.fatal
     assert f"10 standard deviations or more {where} that of the data over the last 10 reports" in verdict.words
@@ -178,7 +180,7 @@ def test_chains_far_from_the_data_are_named_with_their_remedy(sign, where):
 
 
 def test_energies_that_run_away_are_named():
-    (verdict,) = diverging([report(5.0 * (-1) ** n, spread=100.0 + n) for n in range(10)], 10, 16)
+    (verdict,) = diverging([report(5.0 * (-1) ** n, spread=100.0 + n) for n in range(10)], 10, 16, PATIENT)
     assert "standard deviation of 100 nats or more" in verdict.words
     assert "16 entries have one of about 4" in verdict.words
 
@@ -197,7 +199,7 @@ def test_energies_that_run_away_are_named():
     ids=["too few", "not all", "to and fro", "no spread to speak of", "once not wide", "not a number", "no chains"],
 )
 def test_chains_are_not_called_diverging_without_cause(reports):
-    assert diverging(reports, 10, 16) == []
+    assert diverging(reports, 10, 16, PATIENT) == []
 
 
 def verdicts(name, data, settings, **options):

@@ -11,12 +11,19 @@ from pmodel.domain import Discrete
 from pmodel.randomness import generator
 from pmodel.train import Diagnosed
 from pmodel.train.verdicts.codes import dead_codes, levels_of, silent_codes
+from pmodel.train.verdicts.remedies import Patient
 
 PICTURE = Discrete((1, 8, 8), 2)
 
 
+PATIENT = Patient(frozenset({"restart", "codes", "decay", "beta"}))
+
+
 def verdicts(q, levels, different=True):
-    found = silent_codes(q, levels, lambda: different), dead_codes(q.sample(generator(0)), levels)
+    found = (
+        silent_codes(q, levels, lambda: different, PATIENT),
+        dead_codes(q.sample(generator(0)), levels, PATIENT),
+    )
     return [verdict for verdict in found if verdict is not None]
 
 

@@ -3,6 +3,7 @@ r"""The doctor: what is wrong with a model in training, in words, from its losse
 With x a datum, z its code and n samples beside n data, it looks for
 
 - *posterior collapse* (Bowman et al. 2016): the code, or a layer of it, says nothing of the datum (``verdicts/posterior.py``);
+  a *silent code* is the same where codes are the values of a map;
 - *dead codes*: most values that a discrete code could take stand nowhere (``verdicts/codes.py``);
 - a *collapsed generator*: the mean distance between samples over that between data, and the same for nearest neighbours;
 - *memorised training data*: samples that lie three times nearer to one training datum than to any other (Yoon et al. 2023),
@@ -37,6 +38,7 @@ from .neighbours import ERRORS, Columns, copied, differ, nearest
 from .verdicts.chains import diverging
 from .verdicts.codes import dead_codes, levels_of, silent_codes
 from .verdicts.posterior import posterior_collapse, silent_layers
+from .verdicts.remedies import Patient
 
 __all__ = ["Doctor"]
 
@@ -86,6 +88,7 @@ class Doctor:
     def __init__(self, model: Model, data: Dataset, seed: int) -> None:
         self.model: Any = model
         self.seed, self.entries = seed, data.domain.entries
+        self.patient = Patient.of(model)
         self.step = 0
         self.scales: dict[str, float] = {}
         self.recent: deque[Mapping[str, float]] = deque(maxlen=WINDOW)
@@ -124,13 +127,13 @@ class Doctor:
         if x is not None and (broken := self._broken(x)):
             return [broken]
         samples = None if x is None else self.columns(x)
-        found = [self._code(samples), silent_layers(self.recent)]
+        found = [self._code(samples), silent_layers(self.recent, self.patient)]
         if samples is not None:
             collapse, memory = self._collapse(samples), self._memory(samples)
             crowded = collapse is not None and not collapse.fatal
             found += [self._runaway(samples), None if crowded and memory else collapse, memory]  # copies coincide
         verdicts = [verdict for verdict in found if verdict is not None] + list(self.saturated.values())
-        verdicts += diverging(list(self.recent), WINDOW, self.entries)
+        verdicts += diverging(list(self.recent), WINDOW, self.entries, self.patient)
         return sorted(verdicts, key=lambda verdict: not verdict.fatal)
 
     def memory(self) -> dict[str, Any]:
@@ -201,8 +204,9 @@ class Doctor:
             return samples is None or differ(samples, self.train)
 
         if levels := levels_of(self.model):
-            return silent_codes(q, levels, different) or dead_codes(z, levels)
-        return posterior_collapse(q.mean, z, different)
+            silent = silent_codes(q, levels, different, self.patient)
+            return silent or dead_codes(z, levels, self.patient)
+        return posterior_collapse(q.mean, z, different, self.patient)
 
     def _broken(self, x: Tensor) -> Diagnosis | None:
         rows = int((~self.model.domain.sound(x)).flatten(1).any(1).sum())

@@ -17,6 +17,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ..diagnosis import Diagnosis
+from .remedies import Patient, remedy
 
 __all__ = ["diverging"]
 
@@ -28,26 +29,27 @@ machines of bits, and 0.8 in healthy energy-based models of points."""
 WIDE = 10.0
 """Energies of data that spread over this many times the root of the number of entries have run away. It was 0.6 to 1.8 in
 healthy machines and models, 3 at fifty times the rate, and 20 to 40 where the rate was 1."""
-SLOWER = "lower the learning rate (--set train.rate=…), take more sweeps in each step (--set sweeps=…)"
+SLOWER = ("lower the learning rate (--set train.rate=…)", "take more sweeps in each step (--set sweeps=…)")
 """The remedy of chains that do not keep up."""
 
 
-def diverging(reports: Sequence[Mapping[str, float]], window: int, entries: int) -> list[Diagnosis]:
+def diverging(reports: Sequence[Mapping[str, float]], window: int, entries: int, patient: Patient) -> list[Diagnosis]:
     """A verdict for every phase whose chains and data have not belonged together throughout the last reports.
 
     Args:
         reports: The losses of the last reports, named ``phase.part``, oldest first.
         window: Reports that must agree.
         entries: Of a datum.
+        patient: The model.
     """
     if len(reports) < window:
         return []
     phases = dict.fromkeys(name.rpartition(".")[0] for name in reports[-1])
-    found = (_verdict(phase, reports[-window:], entries) for phase in phases)
+    found = (_verdict(phase, reports[-window:], entries, patient) for phase in phases)
     return [verdict for verdict in found if verdict is not None]
 
 
-def _verdict(phase: str, reports: Sequence[Mapping[str, float]], entries: int) -> Diagnosis | None:
+def _verdict(phase: str, reports: Sequence[Mapping[str, float]], entries: int, patient: Patient) -> Diagnosis | None:
     known = [[report.get(f"{phase}.{part}", math.nan) for part in PARTS] for report in reports]
     if not all(math.isfinite(value) for row in known for value in row):
         return None
@@ -59,7 +61,7 @@ def _verdict(phase: str, reports: Sequence[Mapping[str, float]], entries: int) -
             "diverging chains",
             f"The energies of the data have had a standard deviation of {spread:.3g} nats or more {over}, where those of "
             f"{entries} entries have one of about {math.sqrt(entries):.2g}: the model runs ahead of its chains.",
-            f"{SLOWER}, or clip the gradients (--set train.clip=1)",
+            remedy((*SLOWER, "clip the gradients (--set train.clip=1)"), patient.options),
             fatal=True,
         )
     if max(apart) < -FAR or min(apart) > FAR:
@@ -68,7 +70,7 @@ def _verdict(phase: str, reports: Sequence[Mapping[str, float]], entries: int) -
             "diverging chains",
             f"The mean energy of the chains has been {min(map(abs, apart)):.3g} standard deviations or more {where} that of "
             f"the data {over}: they are not where the data are.",
-            f"{SLOWER}, or move the chains less far at a time (--set step=…)",
+            remedy((*SLOWER, "move the chains less far at a time (--set step=…)"), patient.options),
             fatal=True,
         )
     return None

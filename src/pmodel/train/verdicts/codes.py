@@ -6,7 +6,7 @@ r"""Discrete codes that are not used, or say nothing.
 
 of their frequencies f says as how many equally frequent ones the others count.
 
-*Posterior collapse*: what place i says of the datum is
+*Posterior collapse*, or a *silent code* where nothing is drawn: what place i says of the datum is
 :math:`I(x; z_i) = H\big(\tfrac1N \sum_n q(z_i \mid x_n)\big) - \tfrac1N \sum_n H\big(q(z_i \mid x_n)\big)` nats.
 """
 
@@ -23,6 +23,7 @@ from ...distribution import Bernoulli, Categorical, Distribution
 from ...domain import Discrete
 from ...errors import NotSupported
 from ..diagnosis import Diagnosis
+from .remedies import Patient, remedy
 
 __all__ = ["dead_codes", "levels_of", "silent_codes"]
 
@@ -33,6 +34,19 @@ DEAD = 0.5
 PLACES = 10
 """So many places for each code must have been looked at, or codes may be rare and not dead: of as many draws of equally
 frequent codes, one in 20 000 codes is missing."""
+UNDER_A_KL = (
+    "lower the weight of the KL (--set beta=0.5 or less)",
+    "warm it up for longer (--set warmup=0.5)",
+    "start warmer (--set temperature=2)",
+)
+"""What helps where a KL weighs on the code."""
+FOLLOWING = (
+    "start dead codes anew (--set restart=0.05)",
+    "take fewer codes (--set codes=…)",
+    "let the codebook follow faster (--set decay=0.95)",
+)
+"""What helps a codebook."""
+SLOWER = "lower the learning rate (--set train.rate=…)"
 
 
 def levels_of(model: Any) -> int:
@@ -44,13 +58,14 @@ def levels_of(model: Any) -> int:
     return codes.levels if isinstance(codes, Discrete) else 0
 
 
-def silent_codes(q: Distribution, levels: int, different: Callable[[], bool]) -> Diagnosis | None:
+def silent_codes(q: Distribution, levels: int, different: Callable[[], bool], patient: Patient) -> Diagnosis | None:
     """What there is to say if no place of the codes says anything.
 
     Args:
         q: The posteriors of some data.
         levels: Values of an entry of the code.
         different: Whether the model's samples differ from data.
+        patient: The model.
     """
     said = _said(q, levels)
     if not float(said.max()) < SILENT:
@@ -58,21 +73,22 @@ def silent_codes(q: Distribution, levels: int, different: Callable[[], bool]) ->
     fatal, n = different(), len(said)
     places = f"None of the {n} codes of a datum says" if n > 1 else "The code does not say"
     follows = "its samples differ from data" if fatal else "its samples look like data: they may need no code"
+    ways = UNDER_A_KL if patient.drawn else FOLLOWING
     return Diagnosis(
-        "posterior collapse",
+        patient.silence,
         f"{places} more than {float(said.max()):.2g} nats of the datum, and {follows}.",
-        "lower the weight of the KL (--set beta=0.5 or less), warm it up for longer (--set warmup=0.5), start warmer "
-        "(--set temperature=2), lower the learning rate, or train for longer",
+        remedy((*ways, SLOWER, "train for longer"), patient.options),
         fatal=fatal,
     )
 
 
-def dead_codes(codes: Tensor, levels: int) -> Diagnosis | None:
+def dead_codes(codes: Tensor, levels: int, patient: Patient) -> Diagnosis | None:
     """What there is to say if most codes stand nowhere.
 
     Args:
         codes: Of some data, ``(N, *shape)``.
         levels: How many there are.
+        patient: The model.
     """
     counts = torch.bincount(codes.flatten(), minlength=levels).double()
     dead = int((counts == 0).sum())
@@ -83,8 +99,7 @@ def dead_codes(codes: Tensor, levels: int) -> Diagnosis | None:
         "dead codes",
         f"{dead} of {levels} codes stand at none of the {codes.numel()} places of {len(codes)} data; the others count as "
         f"{perplexity:.3g} equally frequent ones.",
-        "start dead codes anew (--set restart=0.05), take fewer codes (--set codes=…), let the codebook follow faster "
-        "(--set decay=0.95), or lower the learning rate",
+        remedy((*FOLLOWING, SLOWER), patient.options),
     )
 
 
