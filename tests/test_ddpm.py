@@ -408,6 +408,19 @@ def test_noise_is_not_predicted_where_nothing_but_noise_is_left():
     assert DDPM(DIE, prediction="eps", width=8, layers=1).prediction.name == "eps"  # there the guess is clipped
 
 
+def test_noise_is_told_apart_from_data_only_by_a_clipped_guess(fresh):
+    only_clipped = "x_0 follows from eps only if it is clipped"
+    with pytest.raises(BadInput, match=only_clipped):
+        DDPM(DIE, prediction="eps", clip=False)
+    model = DDPM(DIE, prediction="eps", timesteps=20, width=8, layers=1)
+    with pytest.raises(BadInput, match=only_clipped):
+        model.sample(2, generator=0, clip=False)
+    assert tuple(model.sample(2, generator=0, clip=True).shape) == (2, 1)
+    for options in ({"prediction": "eps", "schedule": "linear"}, {"prediction": "v"}, {"prediction": "x0"}):
+        free = DDPM(DIE, timesteps=20, width=8, layers=1, **options)
+        assert tuple(free.sample(2, generator=0, clip=False).shape) == (2, 1)
+
+
 def test_range_errors_are_range_errors():
     with pytest.raises(RangeError, match="timesteps = 20"):
         DDPM(DIE, timesteps=20, width=8, layers=1).sample(1, steps=50)

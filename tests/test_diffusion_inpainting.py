@@ -6,6 +6,7 @@ import torch
 from gaussian_oracle import MU, SIGMA, with_oracle
 from pmodel.construction import make
 from pmodel.domain import Column, Discrete, Real, Table
+from pmodel.errors import BadInput, UnknownName
 from pmodel.explicit.approximate.diffusion.inpainting import repaint
 from pmodel.explicit.approximate.diffusion.sampler import Guess
 from pmodel.explicit.approximate.diffusion.schedule import levels
@@ -67,3 +68,32 @@ def test_any_part_of_any_datum_can_be_missing(domain):
     filled = model.complete(x, mask, generator=2)
     assert torch.equal(filled[mask], x[mask])
     assert torch.equal(domain.check(filled), filled)
+
+
+@pytest.mark.parametrize("domain", [Discrete((6,), 4), Real((6,))])  # bare, and standardised by a wrapper
+@pytest.mark.parametrize("setting", [{"sampler": "heun"}, {"eta": 0.0}, {"variance": "beta"}])
+def test_settings_of_new_data_only_are_refused(setting, domain):
+    model = make("ddpm", domain, timesteps=10, width=16, rounds=2)
+    x, mask = model.sample(4, generator=0), torch.arange(6) < 3
+    for verb in (model.complete, model.exact_completions):
+        with pytest.raises(
+            BadInput, match=r"Of the settings steps, clip, guidance, rounds act on a completion, and no others\."
+        ) as no:
+            verb(x, mask, **setting)
+        assert next(iter(setting)) in no.value.got
+        with pytest.raises(UnknownName, match="timesteps"):
+            verb(x, mask, timesteps=5)
+
+
+def test_the_settings_that_are_taken_act():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = make("ddpm", Discrete((6,), 4), Discrete((), 2), timesteps=10, width=16, rounds=2)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(generator=torch.Generator().manual_seed(1))
+    x, mask = torch.randint(4, (200, 6), generator=torch.Generator().manual_seed(2)), torch.arange(6) < 3
+    given = torch.arange(200) % 2
+    usual = model.complete(x, mask, given=given, generator=0)
+    for setting in ({"steps": 5}, {"rounds": 1}, {"clip": False}, {"guidance": 3.0}):
+        assert not torch.equal(usual, model.complete(x, mask, given=given, generator=0, **setting))

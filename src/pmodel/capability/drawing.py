@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..domain import Sequences
-from ..errors import NotSupported, RangeError, unknown
+from ..errors import BadInput, NotSupported, RangeError, unknown
 from ..model import Model
 from ..randomness import Seed, as_generator
 from .verbs import as_mask, evaluating
@@ -118,6 +118,8 @@ class Completes(Draws):
     """A model that draws the unobserved part of a datum given the observed part."""
 
     verbs: ClassVar[tuple[str, ...]] = ("complete",)
+    completing: tuple[str, ...] | None = None
+    """Those of the ``adjustable`` attributes that ``complete`` uses: it refuses the others. None says all."""
 
     @abstractmethod
     def _complete(self, x: Tensor, observed: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
@@ -142,11 +144,12 @@ class Completes(Draws):
         Raises:
             NotSupported: if the model cannot complete, or draws without settings.
             UnknownName: if there is no such setting.
-            BadInput: if the data, the mask or a setting do not fit.
+            BadInput: if the data, the mask or a setting do not fit, or completion does not use the setting.
         """
         data, mask = self._parts(x, observed)
         labels = self._checked_given(given, len(data))
         self._require_given(labels, "complete")
+        self._require_used(settings)
         with evaluating(self), self.adjusted(**settings):
             filled = self._complete(data, mask, labels, as_generator(generator, self.device))
         return torch.where(mask, data, filled.to(data.dtype))
@@ -158,8 +161,20 @@ class Completes(Draws):
         ``settings`` and errors are those of ``complete``; labels and noise have no part in it.
         """
         data, mask = self._parts(x, observed)
+        self._require_used(settings)
         with evaluating(self), self.adjusted(**settings):
             return mask.flatten(1).all(1) | self._exactly(data, mask)
+
+    def _require_used(self, settings: Mapping[str, Any]) -> None:
+        """Refuse what changes new data only; ``adjusted`` refuses names that are not known."""
+        used = self.adjustable if self.completing is None else self.completing
+        for name in settings:
+            if name in self.adjustable and name not in used:
+                raise BadInput(
+                    f"Of the settings {', '.join(used)} act on a completion, and no others.",
+                    got=f"{name}={settings[name]!r}",
+                    hint=f"leave {name} out",
+                )
 
     def _parts(self, x: object, observed: object) -> tuple[Tensor, Tensor]:
         """Checked data, and the mask of what is observed of them and not missing."""

@@ -40,6 +40,7 @@ class ByClass(Samples, Bound, Completes, Marginalises, ClosedForm):
         self.chunk = model.chunk
         self.weighted = getattr(model, "weighted", True)
         self.adjustable = getattr(model, "adjustable", ())
+        self.completing = getattr(model, "completing", None)
 
     def can(self, verb: str) -> bool:
         """What the models of the classes can."""

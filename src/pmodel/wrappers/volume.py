@@ -42,6 +42,7 @@ class Wrapper(Samples, Bound, Energy, Latent, Completes, Marginalises, GradientT
         self.weighted = getattr(model, "weighted", True)
         self.deterministic = getattr(model, "deterministic", False)
         self.adjustable = getattr(model, "adjustable", ())
+        self.completing = getattr(model, "completing", None)
 
     @abstractmethod
     def _inward(self, x: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:

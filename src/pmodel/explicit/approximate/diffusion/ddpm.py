@@ -61,7 +61,8 @@ class DDPM(Samples, Bound, Completes, GradientTrained):
     chain of all ``timesteps`` steps, a mass for discrete and a density for real data, however samples are drawn. That chain's
     variance is learned, or :math:`\tilde\beta` for discrete data, right where data are points, and :math:`\beta` for real data,
     right where they are normal; and its guess is clipped to the range of discrete data, which brings it nearer to any datum.
-    ``complete`` is RePaint: near the conditional distribution, and never exact.
+    ``complete`` is RePaint: near the conditional distribution, and never exact. Whatever the sampler, it steps as ``ddim`` does
+    with eta = 1, and refuses the settings ``sampler``, ``eta`` and ``variance``.
 
     Args:
         domain: Discrete data, which are modelled on [-1, 1], or real data.
@@ -79,7 +80,8 @@ class DDPM(Samples, Bound, Completes, GradientTrained):
             earlier steps, which a small network makes many of, and costs more steps.
         variance: Noise of the ``ancestral`` sampler: ``posterior``, or ``beta``, which needs nearly all steps; or ``learned``,
             for which the network has twice the answers, and which the bound is then of.
-        clip: Whether the sampler clips the guess to the range of discrete data.
+        clip: Whether the sampler clips the guess to the range of discrete data, as it must where eps is predicted and alpha
+            vanishes at the end.
         guidance: How far samples follow the label: 0 not, 1 as the data do, more than they do.
         unlabelled: The part of the data whose labels training leaves out, so that there can be guidance.
         rounds: How often ``complete`` takes each step.
@@ -99,6 +101,7 @@ class DDPM(Samples, Bound, Completes, GradientTrained):
     natives: ClassVar[tuple[type[Domain], ...]] = (Discrete, Real)
     conditional: ClassVar[bool] = True
     adjustable = ("steps", "sampler", "eta", "variance", "clip", "guidance", "rounds")
+    completing = ("steps", "clip", "guidance", "rounds")
     weighted = False  # a draw is one term of the bound's sum
     steps: int | None = None
     """Calls of the network in sampling, at most ``timesteps``. None takes 25, or all if there are fewer."""
@@ -146,6 +149,7 @@ class DDPM(Samples, Bound, Completes, GradientTrained):
         self.sampler, self.eta, self.variance, self.clip = sampler, eta, variance, clip
         self.guidance, self.rounds = guidance, rounds
         self.learned = variance == "learned"
+        self.must_clip = prediction == "eps" and schedule == "cosine"
         self.ordered = likelihood == "bound"
         table = levels(schedule, timesteps)
         self.register_buffer("times", table.times)
@@ -219,6 +223,7 @@ class DDPM(Samples, Bound, Completes, GradientTrained):
             {name: getattr(self, name) for name in self.adjustable},
             timesteps=len(self.times) - 1,
             learned=self.learned,
+            must_clip=self.must_clip,
             labelled=self.given is not None and self.unlabelled > 0,
         )
 

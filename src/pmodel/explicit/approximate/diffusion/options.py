@@ -71,13 +71,16 @@ def require_part(name: str, value: object) -> None:
     _number(name, value, 0, 1, below=True)
 
 
-def check_settings(settings: Mapping[str, Any], *, timesteps: int, learned: bool, labelled: bool) -> None:
+def check_settings(
+    settings: Mapping[str, Any], *, timesteps: int, learned: bool, must_clip: bool, labelled: bool
+) -> None:
     """Refuse settings of the sampler that are out of range.
 
     Args:
         settings: By name.
         timesteps: Of the chain.
         learned: Whether the network says the variance.
+        must_clip: Whether an unclipped guess is noise at the end of the chain.
         labelled: Whether the network knows what there is without a label.
 
     Raises:
@@ -95,6 +98,12 @@ def check_settings(settings: Mapping[str, Any], *, timesteps: int, learned: bool
     _one_of("variance", settings["variance"], VARIANCES)
     if not isinstance(settings["clip"], bool):
         raise BadInput("clip is true or false.", got=settings["clip"])
+    if must_clip and not settings["clip"]:
+        raise BadInput(
+            "At the end of the cosine schedule alpha is almost 0: x_0 follows from eps only if it is clipped.",
+            got="clip=False",
+            hint="clip=True, or train with prediction=v or schedule=linear",
+        )
     if settings["variance"] == "learned" and not learned:
         raise BadInput("This network says no variance.", got="learned", hint="train with variance=learned")
     if settings["guidance"] != 1 and not labelled:

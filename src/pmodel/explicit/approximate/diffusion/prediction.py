@@ -78,8 +78,10 @@ class Parametrisation:
 
         ``plain``: one. ``min-snr``: so much that the squared error of x_0 counts :math:`\min(\mathrm{SNR}_t, 5)`, which keeps
         the nearly clean data, where the SNR has no limit, from ruling the gradient (Hang et al. 2023,
-        https://arxiv.org/abs/2303.09556): min(SNR, 5) for x_0, min(SNR, 5) / SNR for the noise, and min(SNR, 5) / (SNR + 1) for
-        the velocity.
+        https://arxiv.org/abs/2303.09556): min(SNR, 5) for x_0, min(SNR, 5) / SNR for the noise, and for the velocity
+        :math:`\min(\mathrm{SNR}, 5)\, \sigma_t^2`, which on the circle is min(SNR, 5) / (SNR + 1) and on the line
+        :math:`\min(\mathrm{SNR}, 5) / (\sqrt{\mathrm{SNR}} + 1)^2`. At the end of the line the SNR is 0, and so is the
+        weight: the answer to pure noise, where sampling begins, is not trained.
         """
         if weighting == "plain":
             return torch.ones_like(sigma)
