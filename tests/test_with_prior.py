@@ -461,3 +461,28 @@ def test_the_help_of_a_model_tells_of_its_prior(call):
     assert "name of the catalogue" in options["prior"]["doc"]
     assert "handover" not in options
     assert "prior.layers=3" in call("models vae")[2]
+
+
+def joined(model):
+    return next(part for part in model.modules() if isinstance(part, WithPrior))
+
+
+@pytest.mark.parametrize("domain", [Real((2,)), Discrete((1, 8, 8), 2), Discrete((1, 8, 8), 17)])
+def test_settings_of_both_parts_are_for_the_whole(domain):
+    model = make("vae", domain, prior="gaussian", latent=2, layers=1, width=8)
+    shown = model.sample(20, generator=0, mean=True)
+    z = joined(model).prior.sample(20, generator=0).float()
+    torch.testing.assert_close(shown, model.decode(z).mode)
+    assert not torch.equal(shown, model.sample(20, generator=0))  # for that call only
+    with pytest.raises(BadInput, match="mean is true"):
+        model.sample(2, mean=3)
+    with pytest.raises(UnknownName, match="steps"):
+        model.sample(2, steps=3)
+
+
+def test_a_setting_of_the_prior_is_its_own():
+    model = make("vae", Real((2,)), prior="ddpm", latent=2, layers=1, width=8, **{"prior.width": 8})
+    x = model.sample(4, generator=0, mean=True, steps=3)
+    with joined(model).prior.adjusted(steps=3):
+        assert torch.equal(x, model.sample(4, generator=0, mean=True))
+    assert not torch.equal(x, model.sample(4, generator=0, mean=True, steps=5))

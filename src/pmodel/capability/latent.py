@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ..distribution import Distribution
 from ..domain import Discrete, Domain, Real
@@ -28,6 +28,9 @@ class Latent(Model):
     """The part of the steps of training that this model usually gets where a prior learns its codes by gradients after it."""
     deterministic: bool = False
     """Whether q(z | x) is a point: no density of real codes, and the mass 1 of one discrete code."""
+
+    showing: tuple[str, ...] = ()
+    """Those of the ``adjustable`` attributes that say how x is taken from p(x | z), and not how z is drawn."""
 
     @property
     def codes(self) -> Domain:
@@ -64,6 +67,10 @@ class Latent(Model):
 
     @abstractmethod
     def _decode(self, z: Tensor, given: Tensor | None) -> Distribution: ...
+
+    def _taken(self, p: Distribution, generator: Generator) -> Tensor:
+        """Take a datum from each p(x | z) as the attributes ``showing`` say. The default draws one."""
+        return p.sample(generator)
 
     def encode(self, x: object, *, given: object = None) -> Distribution:
         """The distribution q(z | x) of each datum's code; its ``mode`` is the code to look at.

@@ -43,6 +43,7 @@ class Wrapper(Samples, Bound, Energy, Latent, Completes, Marginalises, GradientT
         self.deterministic = getattr(model, "deterministic", False)
         self.adjustable = getattr(model, "adjustable", ())
         self.completing = getattr(model, "completing", None)
+        self.showing = getattr(model, "showing", ())
 
     @abstractmethod
     def _inward(self, x: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -186,6 +187,9 @@ class Wrapper(Samples, Bound, Energy, Latent, Completes, Marginalises, GradientT
     def _decode(self, z: Tensor, given: Tensor | None) -> Distribution:
         noise = torch.Generator(z.device).manual_seed(0)
         return Transformed(self.model._decode(z, given), self._outward, lambda x: self._inward(x, noise))
+
+    def _taken(self, p: Distribution, generator: Generator) -> Tensor:
+        return self.model._taken(p, generator)  # type: ignore[no-any-return]
 
     def _complete(self, x: Tensor, observed: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
         y, _ = self._inward(x, generator)

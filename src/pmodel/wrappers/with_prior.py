@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, final
 
@@ -71,7 +71,8 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
         self.chunk = min(autoencoder.chunk, prior.chunk * max(1, self.domain.entries // prior.domain.entries))
         self.deterministic = autoencoder.deterministic
         self.weighted = not self.deterministic and getattr(prior, "weighted", True)
-        self.adjustable = getattr(prior, "adjustable", ())
+        self.showing = autoencoder.showing
+        self.adjustable = (*prior.adjustable, *(name for name in self.showing if name not in prior.adjustable))
 
     def can(self, verb: str) -> bool:
         """It scores where q(z | x) has a density: not where it is a point among real codes."""
@@ -105,9 +106,14 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
         """By phases, and then from statistics of the codes where the prior does."""
         return tuple(way for way in ("phases", "statistics") if way == "phases" or way in self.prior.learns)
 
-    def adjusted(self, **settings: Any) -> AbstractContextManager[None]:
-        """Other values of the prior's settings."""
-        return self.prior.adjusted(**settings)  # type: ignore[no-any-return]
+    @contextmanager
+    def _with(self, settings: Mapping[str, Any]) -> Iterator[None]:
+        """Other values of the prior's settings, and of those by which the autoencoder takes x from p(x | z)."""
+        with ExitStack() as stack:
+            for part, names in ((self.autoencoder, self.showing), (self.prior, self.prior.adjustable)):
+                own = {name: value for name, value in settings.items() if name in names}
+                stack.enter_context(part.adjusted(**own) if own else ExitStack())
+            yield
 
     def recipe(self) -> Recipe:
         """The autoencoder's."""
@@ -201,7 +207,10 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
     def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
         z = self.prior._sample(n, given, generator)
         z = z.float() if z.is_floating_point() else z
-        return self.autoencoder._decode(z, self._told(given)).sample(generator)  # type: ignore[no-any-return]
+        return self._taken(self._decode(z, given), generator)
+
+    def _taken(self, p: Distribution, generator: Generator) -> Tensor:
+        return self.autoencoder._taken(p, generator)  # type: ignore[no-any-return]
 
     def _log_weight(self, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
         return self._log_weight_under(self._encode(x, given), x, given, generator)

@@ -8,7 +8,7 @@ from ...errors import PmodelError
 from ..check import require
 from ..law import Law, can
 from ..measure import Z, numbers, smooth_features
-from ..subject import Subject, sampler_of
+from ..subject import Subject, core_of, sampler_of
 
 __all__ = ["LAWS"]
 
@@ -40,8 +40,9 @@ def samples_follow_the_seed(subject: Subject) -> None:
 
 def settings_hold_for_one_call(subject: Subject) -> None:
     """Settings of the sampler are attributes; one call may change them, and bad ones are refused and leave no trace."""
-    model, core = subject.fitted, sampler_of(subject.fitted)
-    before = {name: getattr(core, name) for name in model.adjustable}
+    model, parts = subject.fitted, (sampler_of(subject.fitted), core_of(subject.fitted))
+    owner = {name: next(part for part in parts if name in part.adjustable) for name in model.adjustable}
+    before = {name: getattr(part, name) for name, part in owner.items()}
     same = torch.equal(model.sample(8, generator=0), model.sample(8, generator=0, **before))
     require(bool(same), "The same settings, given for a call, draw other samples.", got=before)
     for name in (*before, "no_such_setting"):
@@ -50,7 +51,7 @@ def settings_hold_for_one_call(subject: Subject) -> None:
         except PmodelError:
             continue
         require(False, f"A senseless value of {name} is not refused.")
-    after = {name: getattr(core, name) for name in before}
+    after = {name: getattr(part, name) for name, part in owner.items()}
     require(after == before, "A call's settings outlive it.", got=after)
 
 

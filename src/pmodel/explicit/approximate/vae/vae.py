@@ -93,7 +93,7 @@ class VAE(Samples, Bound, Latent, GradientTrained):
 
     natives: ClassVar[tuple[type[Domain], ...]] = (Discrete, Real)
     conditional: ClassVar[bool] = True
-    adjustable = ("mean",)
+    adjustable = showing = ("mean",)
     mean: bool = False
     """Whether ``sample`` shows the mean of p(x | z), as a value of the domain: levels rounded, of categories the likeliest."""
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
@@ -214,6 +214,9 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         top = self.prior.sample(n, self._context(given), generator, self.device)
         rest = torch.randn(n, self.latent - self.code[0], generator=generator, device=self.device)
         p = self._decode(torch.cat([top, rest], 1), given)
+        return self._taken(p, generator)
+
+    def _taken(self, p: Distribution, generator: Generator) -> Tensor:
         return p.mode if self.mean else p.sample(generator)
 
     def _check_sampling(self) -> None:
