@@ -91,6 +91,18 @@ def test_quantile_of_a_discretised_logistic_is_where_its_masses_pass_the_uniform
     assert (u >= (below[found] - below.diff(prepend=below.new_zeros(1))[found]) - 1e-9).all()
 
 
+@pytest.mark.parametrize("levels", [2, 3, 17, 256])
+@pytest.mark.parametrize("log_scale", [-7.0, -3.0, -1.0, 0.0, 2.0])
+def test_mode_of_a_discretised_logistic_is_its_likeliest_level(levels, log_scale):
+    mu = torch.linspace(-2.03, 2.04, 101, dtype=torch.float64)
+    scale = torch.tensor(log_scale).double()
+    every = DiscretisedLogistic(mu.expand(levels, 101).unsqueeze(2).reshape(-1, 1), scale, levels)
+    masses = every.log_prob(torch.arange(levels).repeat_interleave(101).unsqueeze(1)).reshape(levels, 101)
+    found = DiscretisedLogistic(mu, scale, levels).mode
+    assert found.dtype == torch.int64
+    torch.testing.assert_close(masses.gather(0, found.unsqueeze(0))[0], masses.max(0).values)
+
+
 def test_discretised_logistic_has_finite_gradients_far_from_its_bin():
     mu = torch.tensor([[-1.0], [1.0], [0.0]], requires_grad=True)
     log_scale = torch.full((3, 1), -7.0, requires_grad=True)

@@ -172,11 +172,18 @@ class DiscretisedLogistic(Distribution):
 
     @property
     def mode(self) -> Tensor:
-        """The level nearest to the location."""
-        return self.mean.round().to(torch.int64)
+        """The likeliest level: the nearest to the location, or an edge, which owns a tail and at a large scale most of all."""
+        middle = self.mean.round().to(torch.int64)
+        levels = torch.stack([middle, torch.zeros_like(middle), torch.full_like(middle, self.levels - 1)])
+        best = self._log_mass(levels).argmax(0, keepdim=True)
+        return levels.gather(0, best)[0]
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Exact log-mass of levels.
+        """Exact log-mass of levels."""
+        return summed(self._log_mass(x))
+
+    def _log_mass(self, x: Tensor) -> Tensor:
+        """That of each entry.
 
         With a and b the logits of the bin's edges, sigma(b) - sigma(a) = sigma(b) sigma(-a) (1 - exp(a - b)), and b - a is the
         bin's width over s whatever the level: a form that neither cancels nor underflows, and needs no threshold.
@@ -188,7 +195,7 @@ class DiscretisedLogistic(Distribution):
         below = F.logsigmoid(upper).masked_fill(x == bins, 0.0)
         above = F.logsigmoid(-lower).masked_fill(x == 0, 0.0)
         width = torch.log(-torch.expm1(-2 / bins * inverse)).expand_as(centred)
-        return summed(below + above + width.masked_fill((x == 0) | (x == bins), 0.0))
+        return below + above + width.masked_fill((x == 0) | (x == bins), 0.0)
 
     def sample(self, generator: Generator) -> Tensor:
         """The bin of a logistic draw, as int64."""
