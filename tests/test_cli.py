@@ -208,7 +208,7 @@ class TestFailures:
     def test_no_traceback_unless_asked(self, call):
         code, _, err = call("models vaee")
         assert code == 2
-        assert err.startswith("Error: There is no model of that name.\n  got:  vaee\n  hint: did you mean vae?")
+        assert err.startswith("Error: There is no model of that name.\n  got:  vaee\n  hint: did you mean vae or dvae?")
 
     @pytest.mark.parametrize("words", ["--traceback models vaee", "models --traceback vaee", "models vaee --traceback"])
     def test_the_traceback_option_stands_anywhere(self, call, words):

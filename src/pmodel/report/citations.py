@@ -34,8 +34,13 @@ MODEL_SOURCES = {
     "pixelcnn": "vandenoord2016",
     "pixelrnn": "vandenoordrnn2016",
     "vae": "kingma2014",
+    "rbm": "hinton2002",
+    "dvae": "jang2017",
+    "vqvae": "vandenoord2017",
+    "ebm": "du2019",
     "ddpm": "ho2020",
     "dcgan": "radford2016",
+    "autoencoder": "hinton2006",
 }
 """The entry of each model's paper."""
 WEIGHTED = "burda2016"

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Generator, Tensor
 
-from ..capability import Bound, Completes, Marginalises, Samples
+from ..capability import Bound, Completes, Energy, Marginalises, Samples
 from ..domain import Discrete
 from ..errors import BadInput, NotSupported
 from ..learning import Batch, ClosedForm, Recipe
@@ -21,7 +21,7 @@ __all__ = ["ByClass"]
 
 
 @final
-class ByClass(Samples, Bound, Completes, Marginalises, ClosedForm):
+class ByClass(Samples, Bound, Energy, Completes, Marginalises, ClosedForm):
     """One model for each class: p(x | y) = p_y(x). It makes any closed-form model conditional.
 
     Args:
@@ -133,6 +133,9 @@ class ByClass(Samples, Bound, Completes, Marginalises, ClosedForm):
             return model._draw(x[rows], None, mask, generator).double()  # type: ignore[no-any-return]
 
         return self._each(given, draw)
+
+    def _energy(self, x: Tensor, given: Tensor | None) -> Tensor:
+        return self._each(given, lambda m, rows: m._energy(x[rows], None))
 
     def _log_prob(self, x: Tensor, given: Tensor | None) -> Tensor:
         return self._draw(x, given, None, torch.Generator(x.device))

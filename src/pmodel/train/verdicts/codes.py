@@ -21,7 +21,6 @@ from torch.nn import functional as F
 
 from ...distribution import Bernoulli, Categorical, Distribution
 from ...domain import Discrete
-from ...errors import NotSupported
 from ..diagnosis import Diagnosis
 from .remedies import Patient, remedy
 
@@ -51,10 +50,7 @@ SLOWER = "lower the learning rate (--set train.rate=…)"
 
 def levels_of(model: Any) -> int:
     """The values of an entry of the model's code; 0 where codes are not discrete, or the model has none."""
-    try:
-        codes = model.codes if model.can("encode") else None
-    except NotSupported:
-        return 0
+    codes = getattr(model, "codes", None) if model.can("encode") else None
     return codes.levels if isinstance(codes, Discrete) else 0
 
 
