@@ -77,7 +77,7 @@ LONG = {
     "transformer": 30,
     "vae": 30,
     "vae-ladder": 45,
-    "rbm": 45,
+    "rbm": 80,
 }
 TABLES = {
     "ten": tuple(row for row in ROWS if row == "pixelcnn" or row not in GREY),

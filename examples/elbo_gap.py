@@ -24,13 +24,11 @@ one piece of noise, bent: it reaches both modes over a thin bridge. (A Gaussian 
 
 from __future__ import annotations
 
-import argparse
 import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -38,6 +36,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from picture import run
 from pmodel.explicit.tractable.flow.coupling import Coupling, alternating, bit_masks
 from pmodel.explicit.tractable.flow.transform import Composition, Diagonal
 
@@ -317,15 +316,5 @@ def _contours(panel: Axes, problem: Problem, q: Posterior, colour: str) -> None:
     panel.contour(line.numpy(), line.numpy(), density.numpy(), levels=levels, colors=colour, linewidths=1)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("elbo_gap.png"))
-    out = parser.parse_args().out
-    found = measured()
-    print(told(found))
-    drawn(found).savefig(out, dpi=100)
-    print(f"the picture: {out}")
-
-
 if __name__ == "__main__":
-    main()
+    run(__file__, __doc__, measured, told, drawn)

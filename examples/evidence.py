@@ -31,15 +31,15 @@ the posterior itself            ρ = 0: each draw has the weight p(x)
 
 from __future__ import annotations
 
-import argparse
 import functools
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 from torch import Generator, Tensor
+
+from picture import run
 
 DIMENSIONS = (2, 5, 10, 20)
 REPEATS, DRAWS = 80, 4096
@@ -215,15 +215,5 @@ def drawn(rows: tuple[Row, ...]) -> Figure:
     return figure
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("evidence.png"))
-    out = parser.parse_args().out
-    rows = measured()
-    print(told(rows))
-    drawn(rows).savefig(out, dpi=100)
-    print(f"the picture: {out}")
-
-
 if __name__ == "__main__":
-    main()
+    run(__file__, __doc__, measured, told, drawn)

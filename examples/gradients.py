@@ -30,17 +30,17 @@ of the relaxation integrals over the noise of one bit.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from picture import run
 
 DIMENSIONS = (1, 2, 5, 10, 20, 50, 100)
 DRAWS = 20_000
@@ -256,15 +256,5 @@ def _by_temperature(panel: Axes, found: Found) -> None:
     panel.legend(frameon=False, fontsize=9)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("gradients.png"))
-    out = parser.parse_args().out
-    found = measured()
-    print(told(found))
-    drawn(found).savefig(out, dpi=100)
-    print(f"the picture: {out}")
-
-
 if __name__ == "__main__":
-    main()
+    run(__file__, __doc__, measured, told, drawn)

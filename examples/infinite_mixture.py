@@ -29,17 +29,17 @@ Components that are chosen need not stay where they are: a mixture that *learns*
 
 from __future__ import annotations
 
-import argparse
 import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from picture import run
 
 COUNTS = tuple(2**k for k in range(9))
 """Numbers of components K."""
@@ -257,15 +257,5 @@ def drawn(found: Found) -> Figure:
     return figure
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("infinite_mixture.png"))
-    out = parser.parse_args().out
-    found = measured()
-    print(told(found))
-    drawn(found).savefig(out, dpi=100)
-    print(f"the picture: {out}")
-
-
 if __name__ == "__main__":
-    main()
+    run(__file__, __doc__, measured, told, drawn)

@@ -28,16 +28,16 @@ of p, the point of maximum a posteriori, and no approximation of p by its diverg
 
 from __future__ import annotations
 
-import argparse
 import functools
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from picture import run
 
 T = torch.linspace(-9, 9, 1801, dtype=torch.float64)
 """Where expectations under N(0, 1) are summed: for a smooth function the trapezoid's error is below 1e-12 of it."""
@@ -274,15 +274,5 @@ def _widths(panel: Axes, p: Mixture) -> None:
     panel.legend(frameon=False, fontsize=9, loc="upper left")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("kl_fits.png"))
-    out = parser.parse_args().out
-    found = measured()
-    print(told(found))
-    drawn(found).savefig(out, dpi=100)
-    print(f"the picture: {out}")
-
-
 if __name__ == "__main__":
-    main()
+    run(__file__, __doc__, measured, told, drawn)

@@ -145,6 +145,39 @@ def test_jitter_costs_what_the_decoder_makes_of_it(correlated):
     assert float(loss - without) == pytest.approx(float(blur + size), rel=0.01)
 
 
+# --- painting pixel by pixel ---------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_broadcast_picture_moves_with_a_code_that_weighs_as_much_as_the_place(axis):
+    """Pixels see A z + B (u, v) and no more: with A = -B, a step of the code by two pixels is a shift by two pixels."""
+    model = Autoencoder(Real((1, 8, 10)), latent=2, architecture="broadcast", channels=4)
+    model.decoder[-1].weight.copy_(-model.outward[0].placed.weight)
+    z = torch.randn(5, 2, generator=seeded())
+    step = torch.eye(2)[axis] * 2 * 2 / (8, 10)[axis]
+    here, there = (model.decode(code).mean.movedim(2 + axis, 0) for code in (z, z + step))
+    assert torch.allclose(there[2:], here[:-2], atol=1e-5)
+    assert not torch.allclose(there, here, atol=1e-2)
+
+
+@torch.no_grad()
+def test_a_wall_where_the_code_says_is_two_rectified_units():
+    """max(0, a) - max(0, a - 1) is a ramp of one pixel; a is linear in code and place."""
+    model = Autoencoder(Real((1, 1, 16)), latent=1, architecture="broadcast", channels=1)
+    painter, pixels = model.outward[0], 8.0  # pixels for each unit of a place
+    model.decoder[-1].weight.copy_(torch.tensor([[-pixels], [-pixels]]))
+    model.decoder[-1].bias.copy_(torch.tensor([0.5, -0.5]))
+    painter.placed.weight.copy_(torch.tensor([[0.0, pixels], [0.0, pixels]]))
+    _, second, _, last = painter.painter
+    for layer, weight in ((second, torch.eye(2)), (last, torch.tensor([[1.0, -1.0]]))):
+        layer.weight.copy_(weight)
+        layer.bias.zero_()
+    places = torch.tensor([-3.0, 0.25, 5.5])  # in pixels from the middle
+    covered = (torch.arange(16) - 7 - places[:, None]).clamp(0, 1)  # of each pixel, right of the wall
+    assert torch.allclose(model.decode(places[:, None] / pixels).mean[:, 0, 0], covered, atol=1e-5)
+
+
 # --- code, likelihood, what it cannot -----------------------------------------------------------------------------------
 
 
@@ -240,6 +273,7 @@ def test_with_a_prior_it_draws():
         (BITS, {"masking": 1.0}, RangeError),
         (BITS, {"masking": -0.5}, RangeError),
         (BITS, {"architecture": "conv"}, BadInput),
+        (BITS, {"architecture": "broadcast"}, BadInput),
         (BITS, {"likelihood": "normal"}, BadInput),
     ],
 )

@@ -12,11 +12,7 @@ HOLES = Table((Column("a", missing=True), Column("b", "stepped", step=0.5)))
 
 
 def nesting(model):
-    names = [type(model).__name__]
-    while (inner := getattr(model, "model", None) or next(iter(getattr(model, "models", [])), None)) is not None:
-        model = inner
-        names.append(type(model).__name__)
-    return names
+    return [type(part).__name__ for part in model.nested]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +39,13 @@ def test_the_wrappers_are_those_that_the_domain_needs(name, domain, given, expec
     again = build(model.spec())
     assert again.spec() == model.spec()
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+
+
+def test_in_an_autoencoder_with_a_prior_is_the_autoencoder():
+    model = make("autoencoder", Real((2,)), prior="gaussian")
+    assert nesting(model) == ["Standardised", "WithPrior", "Autoencoder"]
+    assert nesting(model.inner.prior) == ["Standardised", "Gaussian"]
+    assert [part.inner for part in model.nested] == [*model.nested[1:], None]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What sampling costs: memory that is taken and given back within the block is seen."""
 
+import gc
+
 import pytest
 import torch
 
@@ -16,6 +18,18 @@ def test_the_peak_is_what_the_block_takes():
         torch.ones(64 * MIB // 4).sum()
     assert 60 * MIB < memory.peak < 90 * MIB
     assert len(before)
+
+
+@pytest.mark.skipif(not cost.RESET.exists(), reason="the peak can be reset on Linux only")
+def test_garbage_from_before_is_nothing_that_the_block_takes_or_gives_back():
+    """What points at itself is freed only when Python looks for such, which may be in the middle of the block."""
+    garbage = [torch.ones(100 * MIB // 4)]
+    garbage.append(garbage)
+    del garbage
+    with memory_watched(torch.device("cpu")) as memory:
+        gc.collect()
+        torch.ones(64 * MIB // 4).sum()
+    assert 60 * MIB < memory.peak < 90 * MIB
 
 
 @pytest.mark.skipif(not cost.RESET.exists(), reason="the peak can be reset on Linux only")

@@ -5,8 +5,8 @@ import torch
 
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput
-from pmodel.explicit.approximate.diffusion.conditioning import NONE, left_out
 from pmodel.explicit.approximate.diffusion.ddpm import DDPM
+from pmodel.nn.conditioning import NONE, left_out
 
 LABEL = Discrete((), 3)
 

@@ -215,8 +215,8 @@ class ForgetsThePrior(VQVAE):
 
     usual_prior = None
 
-    def _log_weight(self, x, given, generator):
-        return super()._log_weight(x, given, generator) - self._log_uniform
+    def _log_weight_under(self, seen, x, given, generator):
+        return super()._log_weight_under(seen, x, given, generator) - self._log_uniform
 
 
 class FollowsAlways(VQVAE):

@@ -272,7 +272,7 @@ class StratifiesBadly(Hops):
     """Every draw but a lone one takes the first term."""
 
     def _log_weights(self, x, given, observed, generator, effort):
-        if effort == 1 or (given is None and self.given is not None):
+        if effort == 1:
             return super()._log_weights(x, given, observed, generator, effort)
         return torch.stack([2 * self.terms(x, given, generator)[0].double() for _ in range(effort)])
 

@@ -1,7 +1,8 @@
-"""The restricted Boltzmann machine against enumeration: energies, conditionals, log Z, gradients, annealed estimates."""
+"""The model ``rbm``: gradients against enumeration, annealed estimates and samples, couplings, options."""
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,11 +10,12 @@ import torch
 from pmodel.construction import make
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, NotSupported, RangeError
-from pmodel.explicit.approximate.energy.ais import anneal, descend, log_mean, spaced
-from pmodel.explicit.approximate.energy.machine import Machine, Tempered
+from pmodel.explicit.approximate.energy.ais import log_mean
+from pmodel.explicit.approximate.energy.gradient import gradients, with_gradients
 from pmodel.explicit.approximate.energy.rbm import RBM
 from pmodel.explicit.approximate.energy.units import Bits, Levels, Reals, units_of
 from pmodel.learning import Batch
+from pmodel.testing import conformance
 from pmodel.testing.fitting import learn
 from pmodel.wrappers import Dequantised
 
@@ -25,151 +27,8 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def machine(units, hidden, scale=1.0, seed=0, rows=1):
-    noise = seeded(seed)
-    shapes = ((units.features, hidden), (rows, units.features), (rows, hidden))
-    return Machine(units, *(scale * torch.randn(shape, generator=noise, dtype=torch.float64) for shape in shapes))
-
-
 def all_bits(n):
     return torch.tensor(list(itertools.product((0.0, 1.0), repeat=n)), dtype=torch.float64)
-
-
-def joint_energies(m):
-    """E(u, h) of all pairs of states, ``(visible states, hidden states)``, as the definition has it."""
-    u, h = m.units.every(torch.device("cpu")), all_bits(m.weight.shape[1])
-    return -(u @ m.visible[0]).unsqueeze(1) - (h @ m.hidden[0]) - u @ m.weight @ h.T
-
-
-SMALL = {"bits": machine(Bits((5,)), 4), "levels": machine(Levels((2,), 3), 3), "few": machine(Bits((3,)), 6)}
-discrete = pytest.mark.parametrize("m", SMALL.values(), ids=SMALL)
-
-
-@discrete
-def test_free_energy_sums_over_hidden_bits(m):
-    u = m.units.every(torch.device("cpu"))
-    torch.testing.assert_close(m.free_energy(u), -(-joint_energies(m)).logsumexp(1))
-
-
-@discrete
-def test_partition_function_is_the_sum_over_all_pairs(m):
-    expected = (-joint_energies(m)).flatten().logsumexp(0)
-    torch.testing.assert_close(m.log_partition(), expected)
-    u = m.units.every(torch.device("cpu"))
-    torch.testing.assert_close((-m.free_energy(u)).logsumexp(0), expected)
-
-
-@discrete
-def test_conditionals_are_those_of_the_joint(m):
-    u, h = m.units.every(torch.device("cpu")), all_bits(m.weight.shape[1])
-    joint = (-joint_energies(m)).exp()
-    p_h = joint / joint.sum(1, keepdim=True)
-    torch.testing.assert_close(m.activation(u).sigmoid(), p_h @ h)
-    p_u = joint / joint.sum(0)
-    first = m.units.data(u[:1]).expand(len(h), -1)
-    torch.testing.assert_close(m.units.distribution(m.natural(h), torch.ones(())).log_prob(first), p_u[0].log())
-
-
-def test_real_units_have_their_quadrature():
-    m = machine(Reals((1,)), 3)
-    grid = torch.linspace(-15, 15, 6001, dtype=torch.float64)
-    total = torch.trapezoid((-m.free_energy(grid.unsqueeze(1))).exp(), grid)
-    torch.testing.assert_close(m.log_partition(), total.log())
-    eta = m.natural(all_bits(3)[5:6])
-    x = m.units.sample(eta.expand(100_000, 1), seeded())
-    assert float(x.mean()) == pytest.approx(float(eta), abs=0.02)
-    assert float(x.std()) == pytest.approx(1, abs=0.02)
-
-
-@pytest.mark.parametrize("units", [Bits((3,)), Levels((2,), 3)], ids=["bits", "levels"])
-def test_units_draw_from_their_family(units):
-    eta = torch.randn(1, units.features, generator=seeded())
-    u = units.every(torch.device("cpu"))
-    p = ((u @ eta[0].double()) - units.log_norm(eta.double())).exp()
-    assert float(p.sum()) == pytest.approx(1)
-    drawn = units.sample(eta.expand(50_000, -1), seeded(1)).double()
-    frequency = (torch.cdist(drawn, u) < 0.5).double().mean(0)
-    assert float(((frequency - p) / (p / 50_000).sqrt()).abs().max()) < 4.5
-    assert torch.equal(units.of(units.data(drawn)).double(), drawn)
-
-
-@discrete
-def test_sweeps_and_exact_samples_follow_the_masses(m):
-    u = m.units.every(torch.device("cpu"))
-    p = (-m.free_energy(u) - m.log_partition()).exp()
-    x = m.exact_samples(40_000, seeded())
-    for drawn in (x, m.sweep(m.sweep(x, seeded(1)), seeded(2))):
-        frequency = (torch.cdist(drawn, u) < 0.5).double().mean(0)
-        assert float(((frequency - p) / (p * (1 - p) / 40_000).sqrt()).abs().max()) < 4.5
-
-
-@discrete
-def test_a_sweep_is_reversible(m):
-    """p(u) T(u, u') is symmetric, with T(u, u') the sum over h of p(h | u) p(u' | h)."""
-    joint = (-joint_energies(m)).exp()
-    transition = (joint / joint.sum(1, keepdim=True)) @ (joint / joint.sum(0)).T
-    flow = joint.sum(1, keepdim=True) * transition
-    torch.testing.assert_close(flow, flow.T)
-    u = m.units.every(torch.device("cpu"))
-    n = 20_000
-    ahead = m.sweep(u[:1].expand(n, -1), seeded())
-    frequency = (torch.cdist(ahead, u) < 0.5).double().mean(0)
-    assert float(((frequency - transition[0]) / (transition[0] / n).sqrt()).abs().max()) < 4.5
-
-
-BRIDGED = {**SMALL, "reals": machine(Reals((2,)), 3, scale=0.7)}
-
-
-@pytest.mark.parametrize("m", BRIDGED.values(), ids=BRIDGED)
-def test_annealed_weights_are_unbiased_however_few_the_temperatures(m):
-    bridge = Tempered(m, torch.zeros(m.units.features, dtype=torch.float64))
-    ratio = float(m.log_partition() - bridge.log_start()[0])
-    betas = torch.tensor([0.0, 0.3, 0.7, 1.0], dtype=torch.float64)
-    forwards, _ = anneal(bridge, betas, 40_000, seeded())
-    backwards = descend(bridge, bridge.state(m.exact_samples(40_000, seeded(1))), betas, seeded(2))
-    for log_weights, log_mean_weight in ((forwards, ratio), (backwards, -ratio)):
-        weights = (log_weights - log_mean_weight).exp()
-        z = (weights.mean() - 1) / (weights.std() / len(weights) ** 0.5)
-        assert abs(float(z)) < 4.5
-
-
-def test_annealing_brackets_log_z_more_tightly_with_more_temperatures():
-    m = machine(Bits((12,)), 8, scale=1.2)
-    bridge = Tempered(m, torch.zeros(12, dtype=torch.float64))
-    exact, samples = m.log_partition() - bridge.log_start()[0], bridge.state(m.exact_samples(200, seeded()))
-    gaps = []
-    for count in (10, 100, 1000):
-        betas = spaced(bridge, count, seeded(1))
-        mean_up = anneal(bridge, betas, 200, seeded(2))[0].mean()  # the mean of logs lies below on average, whatever n
-        mean_down = -descend(bridge, samples, betas, seeded(3)).mean()
-        assert float(mean_up) < float(exact) < float(mean_down)
-        gaps.append(float(mean_down - mean_up))
-    assert gaps[0] > 2 * gaps[1] > 4 * gaps[2]
-
-
-def test_temperatures_are_dense_where_the_weight_changes_unevenly():
-    m = machine(Bits((12,)), 8, scale=1.5)
-    bridge = Tempered(m, torch.zeros(12, dtype=torch.float64))
-    betas = spaced(bridge, 200, seeded())
-    assert betas[0] == 0
-    assert betas[-1] == 1
-    assert bool((betas.diff() > 0).all())
-    even = torch.linspace(0, 1, 200, dtype=torch.float64)
-    spread = [float(anneal(bridge, b, 2000, seeded(1))[0].std()) for b in (betas, even)]
-    assert spread[0] < 1.1 * spread[1]
-
-
-def test_a_bridge_of_several_machines_is_several_bridges():
-    together = machine(Bits((6,)), 4, rows=3)
-    bridge = Tempered(together, torch.zeros(6, dtype=torch.float64))
-    found = (
-        log_mean(anneal(bridge, spaced(bridge, 200, seeded()), 400, seeded(1))[0].reshape(3, 400)) + bridge.log_start()
-    )
-    for row in range(3):
-        alone = Machine(
-            together.units, together.weight, together.visible[row : row + 1], together.hidden[row : row + 1]
-        )
-        assert float(found[row]) == pytest.approx(float(alone.log_partition()), abs=0.05)
 
 
 def fitted(domain=BITS, given=None, **options):
@@ -213,15 +72,43 @@ def test_a_fresh_machine_is_independent_units(domain):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("given", [None, LABEL], ids=["no label", "label"])
-def test_centred_and_plain_energies_have_the_same_differences(given):
-    model = fitted(given=given)
-    x = torch.randint(2, (50, *BITS.shape), generator=seeded())
-    labels = None if given is None else torch.full((50,), 2)
-    plain = model._energy(x, labels)
-    centred, activation = model._centred(model._features(x), labels)
-    torch.testing.assert_close(plain - plain[0], centred - centred[0], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(activation, model._machine(labels).activation(model._features(x)), rtol=1e-4, atol=1e-4)
+CASES = {
+    "bits": (BITS, None, {}),
+    "bits, given a label": (BITS, LABEL, {}),
+    "levels": (Discrete((2,), 4), None, {}),
+    "reals": (Real((2,)), None, {}),
+    "reals, given a label": (Real((2,)), LABEL, {}),
+    "bits, coupled": (BITS, None, {"lateral": "visible"}),
+    "levels, coupled": (Discrete((2,), 4), LABEL, {"lateral": "visible"}),
+    "hidden bits, coupled": (Real((2,)), None, {"lateral": "hidden"}),
+    "both sides coupled": (BITS, LABEL, {"lateral": "both"}),
+}
+
+
+@pytest.mark.parametrize(("domain", "given", "options"), CASES.values(), ids=CASES)
+def test_gradients_in_closed_form_are_those_of_autograd(domain, given, options):
+    model, n = fitted(domain, given, **options), 40
+    x = torch.randn(n, *domain.shape, generator=seeded())
+    x = (x > 0).long() if isinstance(domain, Discrete) else x
+    rows = torch.arange(n) % 4
+    labels = None if given is None else rows % 2
+    weights = torch.randn(n, generator=seeded(1))
+    weights = weights - torch.zeros(4).index_add(0, rows, weights)[rows] / 10  # of sum zero over every label
+    parameters = dict(model.named_parameters())
+    expected = torch.autograd.grad((weights * model._energy(x, labels)).sum(), tuple(parameters.values()))
+    with torch.no_grad():
+        machine, u = model._machine(labels), model._features(x)
+        found = gradients(machine, u, machine.activation(u), weights, labels, mean=model.offset, half=0.5, labels=3)
+    for name, gradient in zip(parameters, expected, strict=True):
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-4)
+
+
+def test_a_value_hands_its_gradients_on_once():
+    w = torch.ones(3, requires_grad=True)
+    value = with_gradients(torch.tensor(2.0), {"w": w}, {"w": torch.tensor([1.0, 2.0, 3.0])})
+    (value * 3).backward()
+    assert value.tolist() == 2
+    assert w.grad.tolist() == [3, 6, 9]
 
 
 def exact_gradient(model, batch):
@@ -259,9 +146,13 @@ def test_contrastive_divergence_approaches_the_gradient_with_more_sweeps():
     assert errors[3] < 0.05
 
 
+@pytest.mark.parametrize("lateral", ["none", "both"])
 @pytest.mark.parametrize("given", [None, LABEL], ids=["no label", "label"])
-def test_persistent_chains_that_have_mixed_have_the_exact_gradient(given):
-    model, batch = fitted(given=given, chains=9000), data_of(BITS, 3000, given)
+def test_persistent_chains_that_have_mixed_have_the_exact_gradient(given, lateral):
+    model, batch = fitted(given=given, chains=9000, lateral=lateral), data_of(BITS, 3000, given)
+    with torch.no_grad():
+        for name in ("lateral_visible", "lateral_hidden")[: 2 * (lateral == "both")]:
+            getattr(model, name).mul_(0.3)
     if given is not None:
         model.record_frequencies(batch.given)
     for seed in range(60):
@@ -325,10 +216,51 @@ def test_the_jackknife_takes_the_bias_of_a_logarithm():
     assert float(stderr.square().mean().sqrt()) == pytest.approx(float(values.mean(0).std()), rel=0.15)
 
 
+def test_pseudo_values_are_those_of_the_definition():
+    """K log Z̄ - (K - 1) log Z̄ without the k-th."""
+    from pmodel.capability.energy import _pseudo_values
+
+    values = 30 * torch.randn(16, 2, generator=seeded(), dtype=torch.float64)
+    without = torch.stack([log_mean(torch.cat([values[:k], values[k + 1 :]]).T) for k in range(16)])
+    torch.testing.assert_close(_pseudo_values(values), 16 * log_mean(values.T) - 15 * without, rtol=0, atol=1e-6)
+    torch.testing.assert_close(_pseudo_values(values[:1]), values[:1])
+    same = torch.tensor([0.0, -540.1], dtype=torch.float64).expand(3000, 2)
+    torch.testing.assert_close(_pseudo_values(same), same, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("domain", [Discrete((), 2), Discrete((), 3), Real(())], ids=["bit", "levels", "real"])
+def test_a_number_is_a_datum(domain):
+    """Data of the shape () have the densities of those of the shape (1,)."""
+    x = torch.arange(64) % 2
+    x = x if isinstance(domain, Discrete) else x.double()
+    model, same = RBM(domain, hidden=3), fitted(replace(domain, shape=(1,)), hidden=3)
+    learn(model, Batch(x), steps=2)
+    model.load_state_dict(same.state_dict())
+    torch.testing.assert_close(model.log_prob(x), same.log_prob(x.unsqueeze(1)))
+    assert model.log_prob(x[:0]).shape == (0,)
+    assert model.sample(5, generator=0).shape == (5,)
+
+
+def test_the_bracket_checks_what_it_is_asked():
+    model = fitted(temperatures=10)
+    samples = model.sample(4, generator=0)
+    for option, value in (("chains", 1), ("chains", 2.0), ("temperatures", 1), ("temperatures", 0)):
+        with pytest.raises(RangeError, match=option):
+            model.bracket(samples, **{option: value})
+    for n in (0, 1):
+        with pytest.raises(BadInput, match="two samples"):
+            model.bracket(samples[:n])
+    found = model.bracket(samples[:2], chains=2, temperatures=2)
+    assert math.isfinite(found.lower_stderr)
+    assert math.isfinite(found.upper_stderr)
+    labelled = fitted(given=LABEL, temperatures=10)
+    assert labelled.bracket(samples, given=1, generator=3) == labelled.bracket(samples, given=1, generator=3)
+
+
 def test_the_bracket_holds_log_z():
     model = fitted(temperatures=300)
     exact = float(model._log_partition(None).detach())
-    found = model.bracket(model.sample(300, generator=0), chains=300, seed=1)
+    found = model.bracket(model.sample(300, generator=0), chains=300, generator=1)
     assert found.lower - 4 * found.lower_stderr < exact < found.upper + 4 * found.upper_stderr
     assert found.upper - found.lower < 0.2
     labelled = fitted(given=LABEL)
@@ -363,6 +295,23 @@ def test_codes_are_probabilities_of_hidden_bits_and_decode_to_visible_ones():
     torch.testing.assert_close(model.decode(h).mean.flatten(1), eta.sigmoid())
 
 
+@pytest.mark.parametrize(
+    ("given", "labels"),
+    [(None, None), (LABEL, torch.arange(30) // 10), (LABEL, None)],
+    ids=["unconditional", "labels", "mixture"],
+)
+def test_a_call_estimates_the_constant_once_in_however_many_parts(given, labels):
+    """Else the data of one call would differ by the estimates' noise."""
+    model = estimating(fitted(given=given), temperatures=10)
+    x = torch.randint(2, (30, *BITS.shape), generator=seeded())
+    whole = model.score(x, given=labels, effort=2)
+    model.chunk = 7 * BITS.entries
+    parts = model.score(x, given=labels, effort=2)
+    assert torch.allclose(parts.values, whole.values, rtol=1e-6)
+    assert torch.allclose(parts.mc_stderr, whole.mc_stderr, rtol=1e-6)
+    assert float(whole.mc_stderr.min()) > 1e-3
+
+
 def test_which_data_stand_as_they_are():
     assert isinstance(units_of(Discrete((4,), 2)), Bits)
     assert isinstance(units_of(Discrete((4,), 17)), Levels)
@@ -394,6 +343,22 @@ def test_options_out_of_range_are_refused(option, value):
         RBM(BITS, **{option: value})
 
 
+def test_every_label_needs_a_persistent_chain():
+    with pytest.raises(RangeError, match=r"(?s)each label.*200.*got:  128.*chains=200"):
+        RBM(BITS, Discrete((), 200), hidden=2)
+    assert RBM(BITS, Discrete((), 200), hidden=2, chains=200).kind == "exact"
+    assert RBM(BITS, Discrete((), 200), hidden=2, persistent=False).kind == "exact"
+
+
+@pytest.mark.parametrize("lateral", ["none", "visible"])
+def test_no_samples_of_labels_are_none(lateral):
+    model = RBM(Discrete((30,), 2), LABEL, hidden=21, lateral=lateral)
+    model.steps = 4
+    assert model.kind == "estimate"
+    assert model.sample(0, generator=0).shape == (0, 30)
+    assert model.sample(0, given=1, generator=0).shape == (0, 30)
+
+
 def test_it_learns_a_small_distribution():
     """Words of five bits of which all are equal, or all but the last: four modes far apart."""
     words = torch.tensor([[0, 0, 0, 0, 0], [0, 0, 0, 0, 1], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
@@ -402,6 +367,54 @@ def test_it_learns_a_small_distribution():
     mass = model.log_prob(words).exp()
     assert float(mass.sum()) > 0.85
     assert float(mass.min()) > 0.12
+
+
+def test_couplings_between_neighbours_need_no_hidden_units():
+    """A chain of bits, each like the one before with probability .9, is a machine of couplings alone."""
+    turns = torch.rand(4000, 8, generator=seeded()) < 0.1
+    turns[:, 0] = torch.rand(4000, generator=seeded(1)) < 0.5
+    x = turns.long().cumsum(1) % 2
+    found = {}
+    for lateral in ("none", "visible"):
+        model = learn(RBM(Discrete((8,), 2), hidden=2, chains=256, lateral=lateral), Batch(x[:3000]), steps=700)
+        assert model.kind == "exact"
+        found[lateral] = float(model.log_prob(x[3000:]).mean())
+    best = -math.log(2) + 7 * (0.9 * math.log(0.9) + 0.1 * math.log(0.1))
+    assert found["visible"] > best - 0.15
+    assert found["visible"] > found["none"] + 0.2
+
+
+@pytest.mark.parametrize("lateral", ["visible", "both"])
+def test_estimates_and_brackets_of_coupled_machines_hold_log_z(lateral):
+    model = fitted(temperatures=300, lateral=lateral)
+    exact = float(model._log_partition(None).detach())
+    found = model.bracket(model.sample(300, generator=0), chains=300, generator=1)
+    assert found.lower - 4 * found.lower_stderr < exact < found.upper + 4 * found.upper_stderr
+    estimates = estimating(model)._log_partition_estimates(4, None, seeded()).detach()
+    assert float(estimates.logsumexp(0) - math.log(4)) == pytest.approx(exact, abs=0.1)
+
+
+def test_what_couplings_take_away_is_refused():
+    assert RBM(BITS, hidden=4, lateral="none").can("decode")
+    semi, hidden = RBM(BITS, hidden=4, lateral="visible"), RBM(BITS, hidden=4, lateral="hidden")
+    assert [m.can(verb) for m in (semi, hidden) for verb in ("encode", "decode")] == [True, False, False, True]
+    with pytest.raises(BadInput, match="discrete data"):
+        RBM(Real((2,)), lateral="visible")
+    with pytest.raises(BadInput, match=r"(?s)one of.*all"):
+        RBM(BITS, lateral="all")
+    with pytest.raises(RangeError, match=r"(?s)sum over all their states.*got:  13.*hidden=12 with lateral=both"):
+        RBM(BITS, hidden=13, lateral="both")
+    with pytest.raises(RangeError, match=r"(?s)got:  500.*hidden=12 with lateral=hidden"):
+        RBM(BITS, lateral="hidden")
+    assert RBM(Discrete((30,), 2), hidden=5, lateral="visible").kind == "estimate"
+    assert RBM(Discrete((30,), 2), hidden=5, lateral="hidden").kind == "exact"
+
+
+@pytest.mark.parametrize(
+    "check", list(conformance(RBM(BITS, hidden=3, chains=64, lateral="both"))), ids=lambda c: c.name
+)
+def test_a_general_machine_keeps_every_law(check):
+    check()
 
 
 @pytest.mark.slow
@@ -415,7 +428,7 @@ def test_annealing_a_trained_machine_of_twenty_hidden_units_is_within_a_tenth_of
     assert float(model.log_prob((data.test.x > 7).long()).mean()) > -24
     exact = float(model._log_partition(None).detach())
     samples = model.sample(1000, generator=0)
-    found = model.bracket(samples, chains=1000, temperatures=10_000, seed=1)
+    found = model.bracket(samples, chains=1000, temperatures=10_000, generator=1)
     assert abs(found.lower - exact) < 0.1
     assert abs(found.upper - exact) < 0.1
     assert found.lower - 4 * found.lower_stderr < exact < found.upper + 4 * found.upper_stderr

@@ -14,9 +14,12 @@ from pmodel.distribution import Normal
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, DataError, NotSupported, RangeError, ShapeError, UnknownName
 from pmodel.representation.autoencoder import Autoencoder
-from pmodel.tasks import encoded, few_labels, fine_tuned, linear_probe, nearest_probe
+from pmodel.tasks import encoded, few_labels, fine_tuned, fine_tuning, linear_probe, nearest_probe
 from pmodel.tasks.representation import WAYS, labelled
 from pmodel.wrappers import Standardised
+
+TRAINING = {"steps": 60, "rate": 1e-3}
+"""Of the classifiers, where it is not to be chosen."""
 
 
 def seeded(seed=0):
@@ -122,7 +125,7 @@ def pretrained(halves):
 
 @pytest.fixture(scope="module")
 def found(halves, pretrained):
-    return few_labels(pretrained, halves, labels=40, seeds=3, steps=60)
+    return few_labels(pretrained, halves, labels=40, seeds=3, **TRAINING)
 
 
 def test_all_ways_are_tried_on_the_same_data(found, halves):
@@ -155,7 +158,7 @@ def test_the_result_is_told_and_written(found):
 
 
 def test_the_same_seeds_give_the_same_classifiers(found, halves, pretrained):
-    again = few_labels(pretrained, halves, labels=40, seeds=[1], ways=["fine-tuned", "from scratch"], steps=60)
+    again = few_labels(pretrained, halves, labels=40, seeds=[1], ways=["fine-tuned", "from scratch"], **TRAINING)
     for way in again.found:
         assert again.each(way)[0] == found.each(way)[1]
     assert math.isnan(again.accuracy("fine-tuned")[1])
@@ -165,11 +168,31 @@ def test_the_same_seeds_give_the_same_classifiers(found, halves, pretrained):
 def test_fine_tuning_learns_its_labels_and_leaves_the_model_alone(halves, pretrained):
     part = labelled(halves, 40, 0)
     before = {name: tensor.clone() for name, tensor in pretrained.state_dict().items()}
-    log_probs = fine_tuned(pretrained, part.x, part.y, part.x, 2, steps=150)
+    log_probs = fine_tuned(pretrained, part.x, part.y, part.x, 2, steps=150, rate=1e-3)
     assert (log_probs.argmax(1) == part.y).double().mean() > 0.95
     assert torch.allclose(log_probs.logsumexp(1), torch.zeros(40).double(), atol=1e-9)
     assert all(torch.equal(tensor, before[name]) for name, tensor in pretrained.state_dict().items())
     assert not pretrained.training
+
+
+def test_steps_and_rate_are_those_that_are_best_on_held_out_data(halves, pretrained, monkeypatch):
+    """Labels that no linear map can tell ask for training; at a rate of .9 the encoder is destroyed."""
+    monkeypatch.setattr(fine_tuning, "STEPS", (1, 80))
+    monkeypatch.setattr(fine_tuning, "RATES", (1e-6, 3e-3, 0.9))
+    part, new = labelled(halves, 200, 0), halves.test.x[:50]
+
+    def tuned(**settings):
+        return fine_tuned(pretrained, part.x, part.y, new, 2, **settings)
+
+    assert torch.equal(tuned(), tuned(steps=80, rate=3e-3))
+
+
+def test_where_a_label_is_too_rare_to_be_held_out_the_middle_is_taken(halves, pretrained, monkeypatch):
+    monkeypatch.setattr(fine_tuning, "STEPS", (2, 5))
+    x, y = halves.train.x[:9], torch.tensor([0] * 8 + [1])
+    found = fine_tuned(pretrained, x, y, x, 2)
+    assert torch.equal(found, fine_tuned(pretrained, x, y, x, 2, steps=5, rate=1e-3))
+    assert not torch.equal(found, fine_tuned(pretrained, x, y, x, 2, steps=5, rate=3e-4))
 
 
 def test_labelled_data_are_spread_evenly(halves):

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from pmodel.domain import Column, Discrete, Real, Table
-from pmodel.explicit.approximate.diffusion.conditioning import Conditioning, waves
 from pmodel.explicit.approximate.diffusion.denoiser import Perceptron, denoiser
 from pmodel.explicit.approximate.diffusion.unet import UNet
+from pmodel.nn.conditioning import Conditioning, waves
 
 SHAPES = [
     (1, 1, 1),

@@ -1,5 +1,6 @@
 """The variational autoencoder against closed forms: probabilistic PCA, the Gaussian KL, and enumeration."""
 
+import copy
 import math
 
 import pytest
@@ -252,7 +253,7 @@ def test_every_domain_is_encoded_decoded_sampled_and_scored(fresh, domain, kind,
     assert model.score(x, given=labels, effort=2).values.isfinite().all()
 
 
-@pytest.mark.parametrize("architecture", ["dense", "conv", "residual"])
+@pytest.mark.parametrize("architecture", ["dense", "conv", "residual", "broadcast"])
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (5, 9), (28, 28)])
 def test_architectures_keep_any_size_and_train_every_parameter(fresh, architecture, size):
     domain = Discrete((1, *size), 4)
@@ -275,6 +276,21 @@ def test_the_notes_architecture():
     assert strides == [1, 2, 2, 1]
     assert math.prod(model.seen) == 3136
     assert model.encoder[-1].out_features == 2 * 32
+
+
+@pytest.mark.parametrize("size", [(5, 9), (28, 28)])
+def test_convolutions_may_be_rectified_in_place(fresh, size):
+    model = VAE(Discrete((1, *size), 2), architecture="conv", latent=2, channels=2).double()
+    plain = copy.deepcopy(model)
+    for part in plain.modules():
+        if isinstance(part, torch.nn.ReLU):
+            part.inplace = False
+    x = torch.randint(0, 2, (3, 1, *size), generator=seeded())
+    losses = [each.phases()[0].loss(Batch(x), seeded()).total for each in (model, plain)]
+    found, expected = (
+        torch.autograd.grad(loss, list(m.parameters())) for loss, m in zip(losses, (model, plain), strict=True)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_the_label_reaches_encoder_and_decoder(fresh):
@@ -356,6 +372,7 @@ def test_tiny_is_tiny():
         (BITS, {"particles": 0}, RangeError),
         (BITS, {"architecture": "conv"}, BadInput),
         (BITS, {"architecture": "resnet"}, BadInput),
+        (PICTURE, {"architecture": "broadcast", "ladder": 2}, BadInput),
         (BITS, {"likelihood": "normal"}, BadInput),
         (PICTURE, {"likelihood": "bernoulli"}, BadInput),
         (Real((2,)), {"likelihood": "categorical"}, BadInput),

@@ -9,7 +9,8 @@ from pmodel.data import Dataset, Split
 from pmodel.distribution import Bernoulli, Categorical, Point
 from pmodel.domain import Discrete
 from pmodel.randomness import generator
-from pmodel.train import Diagnosed
+from pmodel.train import Diagnosed, Stepped
+from pmodel.train.doctor import LEAST_STEPS, Doctor
 from pmodel.train.verdicts.codes import dead_codes, levels_of, silent_codes
 from pmodel.train.verdicts.remedies import Patient
 
@@ -62,7 +63,29 @@ def test_half_of_the_codes_may_be_dead_and_few_data_prove_nothing():
 def test_codes_that_say_nothing_are_a_collapsed_posterior(q, different):
     found, *_ = verdicts(q, 2 if isinstance(q, Bernoulli) else 4, different=different)
     assert (found.name, found.fatal) == ("posterior collapse", different)
-    assert "None of the 4 codes of a datum says more than" in found.words
+    assert "None of the 4 entries of the code says more than" in found.words
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "verdict", "remedy"),
+    [
+        ("rbm", {"hidden": 8}, "silent code", "lower the learning rate"),
+        ("dvae", {"prior": "none"}, "posterior collapse", "lower the weight of the KL"),
+        ("vqvae", {"prior": "none"}, "silent code", "start dead codes anew"),
+    ],
+)
+def test_a_collapse_is_that_of_a_posterior_which_is_learned_under_a_bound(name, options, verdict, remedy):
+    """Not that of a Boltzmann machine, which has no other p(h | x), nor of a map."""
+    x = torch.randint(2, (400, *PICTURE.shape), generator=generator(0))
+    model = pmodel.make(name, PICTURE, **{**catalogue.find(name).load().sizes["tiny"], **options})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    doctor = Doctor(model, Dataset("noise", PICTURE, *[Split(x)] * 3), 0)
+    doctor.listen(Stepped(LEAST_STEPS, 1000, {"fit.loss": 45.0}, 1, 1.0))
+    (found,) = [found for found in doctor.examine() if found.name in ("posterior collapse", "silent code")]
+    assert found.name == verdict
+    assert found.remedy.startswith(remedy)
 
 
 def test_models_without_discrete_codes_are_not_meant():

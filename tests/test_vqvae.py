@@ -9,7 +9,7 @@ import pmodel
 from pmodel import Discrete, Real, make
 from pmodel.distribution import Point
 from pmodel.errors import BadInput, RangeError
-from pmodel.explicit.approximate.vae.codebook import Codebook, perplexity
+from pmodel.explicit.approximate.vae.codebook import Codebook
 from pmodel.explicit.approximate.vae.grids import Reader, Writer, sides_of
 from pmodel.explicit.approximate.vae.vqvae import SETTLED, VQVAE
 from pmodel.learning import Batch, Recipe
@@ -110,11 +110,6 @@ def test_dead_codes_start_anew_at_vectors_of_the_batch():
     torch.testing.assert_close(never.counts[2:], torch.full((3,), 0.045))
     assert float(first.used) == 1
     assert float(never.used) == pytest.approx(0.4)
-
-
-@pytest.mark.parametrize(("shares", "expected"), [([0.25] * 4, 4), ([1.0, 0, 0], 1), ([0.5, 0.25, 0.25], 2**1.5)])
-def test_perplexity_of_frequencies(shares, expected):
-    assert float(perplexity(torch.tensor(shares))) == pytest.approx(expected)
 
 
 # networks

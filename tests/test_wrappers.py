@@ -81,6 +81,17 @@ def test_stepped_column_is_scored_as_mass_at_its_step(step):
     torch.testing.assert_close(samples, (samples / step).round() * step)
 
 
+@pytest.mark.parametrize("given", [None, Discrete((), 2)], ids=["unconditional", "mixture"])
+def test_what_the_inner_model_draws_for_all_data_of_a_call_is_drawn_once(given):
+    """The constant of an energy is estimated, and the data come in parts."""
+    model = make("ebm", Real((2,)), given, temperatures=10).eval()
+    x = torch.randn(30, 2, generator=generator(0))
+    whole = model.score(x, effort=2)
+    model.chunk = 7 * 2
+    assert torch.allclose(model.score(x, effort=2).values, whole.values, rtol=1e-5)
+    assert float(whole.mc_stderr.min()) > 1e-3
+
+
 def test_dequantised_samples_stay_in_range_and_edges_own_the_tails():
     model = Dequantised(Bell(Real((1,))), Discrete((1,), 2))
     model.model.mu.fill_(-8)

@@ -312,7 +312,7 @@ MODELS: tuple[Row, ...] = (
         domains=("real",),
         year=2019,
         paper="https://arxiv.org/abs/1903.08689",
-        line="a network is the energy, and Langevin chains from a replay buffer are what it learns from",
+        line="a network is the energy, learned from Langevin chains in a replay buffer, or by denoising, which leads them",
     ),
     Row(
         name="ddpm",

@@ -140,6 +140,16 @@ class Model(nn.Module, ABC):
         ways = {"phases": GradientTrained, "statistics": ClosedForm}
         return tuple(way for way, kind in ways.items() if isinstance(self, kind))
 
+    @property
+    def inner(self) -> Model | None:
+        """The model that this one is wrapped around, that of the first class where each has one; None if it is no wrapper."""
+        return None
+
+    @property
+    def nested(self) -> tuple[Model, ...]:
+        """This model, the one that it is wrapped around, and so on: the last is no wrapper."""
+        return (self,) if self.inner is None else (self, *self.inner.nested)
+
     @classmethod
     def _verbs(cls) -> tuple[str, ...]:
         """The verbs of all capabilities that the class inherits."""

@@ -3,11 +3,12 @@
 A public verb validates, seeds, splits and restores; the private method of the same name holds only the mathematics.
 """
 
-from .activity import active_units
+from .activity import Usage, active_units, code_usage
 from .drawing import Completes, Samples
 from .energy import Energy, Partitioned
 from .latent import Latent
-from .scoring import Bound, Density, Marginalises, Scores
+from .scoring import Bound, Density, Marginalises, Scores, Weigher
+from .variational import Variational
 from .verbs import as_mask, evaluating
 
 __all__ = [
@@ -20,7 +21,11 @@ __all__ = [
     "Partitioned",
     "Samples",
     "Scores",
+    "Usage",
+    "Variational",
+    "Weigher",
     "active_units",
     "as_mask",
+    "code_usage",
     "evaluating",
 ]

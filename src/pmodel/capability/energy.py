@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from abc import abstractmethod
 from typing import ClassVar
 
@@ -10,7 +12,7 @@ from torch import Generator, Tensor
 
 from ..likelihood import Kind
 from ..model import Model
-from .scoring import Density
+from .scoring import Density, Weigher
 from .verbs import evaluating
 
 __all__ = ["Energy", "Partitioned"]
@@ -62,8 +64,8 @@ class Partitioned(Energy, Density):
 
     with the mean :math:`\bar Z` of K unbiased estimates of Z, and without the k-th, :math:`\bar Z_{-k}`. These are the
     pseudo-values of the jackknife (Quenouille 1956, Tukey 1958): their mean is log Z̄ less most of its bias, and their standard
-    deviation over :math:`\sqrt K` its standard error. The error is common to all data that are scored together
-    (``chunk``), and ``Likelihood.stderr`` holds it.
+    deviation over :math:`\sqrt K` its standard error. One call estimates Z once, so that the error is common to all
+    its data and leaves their differences alone; ``Likelihood.stderr`` holds it.
     """
 
     @property
@@ -103,19 +105,27 @@ class Partitioned(Energy, Density):
     def _draw(self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator) -> Tensor:
         if self.enumerable:
             return super()._draw(x, given, observed, generator)
-        return self._log_weights(x, given, observed, generator, 1)[0]
+        return self._weigher(given, generator, 1)(x, given, observed)[0]
 
-    def _log_weights(
-        self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
-    ) -> Tensor:
-        """The pseudo-values, ``(effort, N)``: one set of estimates of Z for all data."""
-        if self.enumerable or (self.given is not None and given is None):
-            return super()._log_weights(x, given, observed, generator, effort)
-        energy = self._energy(x, given).double()
-        if given is None:
-            return -energy - _pseudo_values(self._log_partition_estimates(effort, None, generator))
-        labels, rows = torch.unique(given, return_inverse=True)
-        return -energy - _pseudo_values(self._log_partition_estimates(effort, labels, generator))[:, rows]
+    def _weigher(self, given: Tensor | None, generator: Generator, effort: int) -> Weigher:
+        """Minus the energies less the pseudo-values of log Z, which are drawn once: for all labels, with the first data."""
+        if self.enumerable:
+            return super()._weigher(given, generator, effort)
+        labels = None if given is None else torch.unique(given)
+
+        @functools.cache
+        def log_partition() -> Tensor:
+            return _pseudo_values(self._log_partition_estimates(effort, labels, generator))
+
+        def weigh(x: Tensor, part: Tensor | None, _: Tensor | None) -> Tensor:
+            energy = self._energy(x, part).double()
+            if not len(energy):
+                return energy.new_zeros(effort, 0)
+            if part is None or labels is None:
+                return -energy - log_partition()
+            return -energy - log_partition()[:, torch.searchsorted(labels, part.contiguous())]
+
+        return weigh
 
 
 def _pseudo_values(log_estimates: Tensor) -> Tensor:
@@ -123,7 +133,10 @@ def _pseudo_values(log_estimates: Tensor) -> Tensor:
     count = len(log_estimates)
     if count == 1:
         return log_estimates
-    others = ~torch.eye(count, dtype=torch.bool, device=log_estimates.device)
-    without = torch.stack([log_estimates[row].logsumexp(0) for row in others]) - torch.tensor(count - 1.0).log()
-    whole = log_estimates.logsumexp(0) - torch.tensor(float(count)).log()
-    return count * whole - (count - 1) * without
+    whole = log_estimates.logsumexp(0) - math.log(count)
+    each = log_estimates - whole  # small, so that little is rounded
+    empty = torch.full_like(each[:1], -math.inf)
+    before = torch.cat([empty, each[:-1]]).logcumsumexp(0)
+    after = torch.cat([each[1:], empty]).flip(0).logcumsumexp(0).flip(0)
+    without = torch.logaddexp(before, after) - math.log(count - 1)
+    return whole - (count - 1) * without

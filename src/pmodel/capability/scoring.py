@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import torch
@@ -16,7 +17,10 @@ from ..model import Model
 from ..randomness import Seed, as_generator
 from .verbs import as_mask, evaluating
 
-__all__ = ["Bound", "Density", "Marginalises", "Scores"]
+__all__ = ["Bound", "Density", "Marginalises", "Scores", "Weigher"]
+
+Weigher = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
+"""From data, their conditions and the mask of what is observed to draws of their log-likelihood, ``(effort, N)`` float64."""
 
 
 class Scores(Model):
@@ -81,14 +85,7 @@ class Scores(Model):
         effort = effort if self.kind != "exact" else 1
         values, errors = [], []
         with evaluating(self):
-            for start, stop in self._spans(len(data)):
-                weights = self._log_weights(
-                    data[start:stop],
-                    None if labels is None else labels[start:stop],
-                    None if mask is None else mask[start:stop],
-                    noise,
-                    effort,
-                )
+            for weights in self._weighed(data, labels, mask, noise, effort):
                 values.append(_log_mean_exp(weights) if self.weighted else weights.mean(0))
                 errors.append(_log_mean_exp_stderr(weights) if self.weighted else self._mean_stderr(weights))
         estimator = "exact" if self.kind == "exact" else f"{self.way}, {_draws(effort)}"
@@ -98,22 +95,52 @@ class Scores(Model):
         """The standard error of the mean over the draws, ``(effort, N) -> (N,)``."""
         return _neighbours_stderr(draws) if self.ordered else _mean_stderr(draws)
 
+    def _weighed(
+        self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
+    ) -> Iterator[Tensor]:
+        """The draws of consecutive data, as many at a time as memory allows; over all labels where none are given."""
+        mixed = self.given is not None and given is None
+        weigh = self._mixing_weigher(generator, effort) if mixed else self._weigher(given, generator, effort)
+        for start, stop in self._spans(len(x)):
+            labels = None if given is None else given[start:stop]
+            yield weigh(x[start:stop], labels, None if observed is None else observed[start:stop])
+
+    def _weigher(self, given: Tensor | None, generator: Generator, effort: int) -> Weigher:
+        """What weighs the data of one call, a part at a time: what all of them share is drawn once.
+
+        Args:
+            given: The conditions of all data; None of an unconditional model.
+            generator: Of the draws.
+            effort: How many there are for each datum.
+        """
+        return lambda x, labels, observed: self._log_weights(x, labels, observed, generator, effort)
+
     def _log_weights(
         self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
     ) -> Tensor:
-        """``effort`` draws, ``(effort, N)`` float64; over all labels where the model is conditional and none are given."""
-        if self.given is None or given is not None:
-            return torch.stack([self._draw(x, given, observed, generator).double() for _ in range(effort)])
-        joint = self._joint(x, observed, generator, effort)
-        if self.weighted:
-            return torch.logsumexp(joint, -1)
-        return _expected_joint(self._joint(x, observed, generator, effort).mean(0), joint)
+        """``effort`` draws that share nothing with those of other data, ``(effort, N)`` float64."""
+        return torch.stack([self._draw(x, given, observed, generator).double() for _ in range(effort)])
 
-    def _joint(self, x: Tensor, observed: Tensor | None, generator: Generator, effort: int) -> Tensor:
-        """Draws for log p(x, y) for every label y, ``(effort, N, labels)``."""
-        labels = torch.arange(len(self.given_frequencies), device=x.device)
-        draws = [self._log_weights(x, label.expand(len(x)), observed, generator, effort) for label in labels]
-        return torch.stack(draws, -1) + self._label_weights(x).log()
+    def _mixing_weigher(self, generator: Generator, effort: int) -> Weigher:
+        """What weighs data that come without labels, as those of a mixture over all labels."""
+        joint, pilot = (self._joint_weigher(generator, effort) for _ in range(2))
+
+        def weigh(x: Tensor, _: Tensor | None, observed: Tensor | None) -> Tensor:
+            draws = joint(x, None, observed)
+            return draws.logsumexp(-1) if self.weighted else _expected_joint(pilot(x, None, observed).mean(0), draws)
+
+        return weigh
+
+    def _joint_weigher(self, generator: Generator, effort: int) -> Weigher:
+        """Draws of log p(x, y) for every label y, ``(effort, N, labels)``."""
+        labels = torch.arange(len(self.given_frequencies), device=self.device)
+        weighers = [self._weigher(label.reshape(1), generator, effort) for label in labels]
+
+        def weigh(x: Tensor, _: Tensor | None, observed: Tensor | None) -> Tensor:
+            draws = [each(x, y.expand(len(x)), observed) for each, y in zip(weighers, labels, strict=True)]
+            return torch.stack(draws, -1) + self._label_weights(x).log()
+
+        return weigh
 
     def _label_weights(self, x: Tensor, prior: Tensor | None = None) -> Tensor:
         r"""The probability of each label before the data are seen, ``(N, labels)``.
@@ -207,10 +234,7 @@ class Bound(Scores):
         noise = as_generator(generator, self.device)
         means, errors = [], []
         with evaluating(self):
-            for start, stop in self._spans(len(data)):
-                part = None if labels is None else labels[start:stop]
-                seen = None if mask is None else mask[start:stop]
-                draws = self._log_weights(data[start:stop], part, seen, noise, effort)
+            for draws in self._weighed(data, labels, mask, noise, effort):
                 means.append(draws.mean(0))
                 errors.append(self._mean_stderr(draws))
         return Likelihood(

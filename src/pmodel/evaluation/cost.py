@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -71,6 +72,7 @@ def memory_watched(device: torch.device) -> Iterator[Memory]:
         yield found
         found.peak = torch.cuda.max_memory_allocated(device) - before
         return
+    gc.collect()  # garbage that went in the middle of the block would hide as much of what the block takes
     resettable = _reset()
     before = _told("VmRSS") if resettable else _highest()
     yield found

@@ -37,9 +37,9 @@ from ..capability import Latent
 from ..distribution import Distribution, Normal, Point
 from ..domain import Discrete, Domain, Real
 from ..errors import RangeError, require_whole
-from ..explicit.approximate.vae.observation import LikelihoodName, Observation
-from ..explicit.approximate.vae.trunks import DEPTH, Architecture, architecture_for, perceptron, trunk
 from ..learning import Batch, GradientTrained, Loss, Phase, Recipe
+from ..nn.observation import LikelihoodName, Observation
+from ..nn.trunks import DEPTH, Architecture, architecture_for, perceptron, trunk
 
 __all__ = ["Autoencoder"]
 
@@ -60,7 +60,8 @@ class Autoencoder(Latent, GradientTrained):
         latent: Entries of z. None takes 32, and half as many as a datum has where these are less than 64.
         architecture: ``dense``: perceptrons only. ``conv``: four 3×3 convolutions of 1, 2, 2, 2 times ``channels``, strides
             1, 2, 2, 1, and their mirror. ``residual``: strided convolutions down to 7×7 and a residual block there, cheaper
-            and better. ``auto``: residual for pictures.
+            and better. ``broadcast``: the same encoder, and a decoder that paints every pixel from the code and the place.
+            ``auto``: residual for pictures.
         layers: Hidden layers of the perceptrons between convolutions and code. None takes the architecture's own; with
             ``dense``, 0 makes encoder and decoder linear.
         width: Units of a hidden layer.

@@ -39,7 +39,7 @@ from ..explicit.tractable.em import WeightedSum
 from ..likelihood import Kind, Likelihood
 from ..model import Model
 from ..randomness import Seed, as_generator, derive
-from ..wrappers import Dequantised, Wrapper
+from ..wrappers import Standardised
 
 __all__ = ["Posterior", "conditional", "evidence", "posterior", "responsibilities"]
 
@@ -181,7 +181,7 @@ def responsibilities(model: Model, x: object, observed: object = None) -> Poster
     data = model.domain.check(x).to(model.device)
     mask = torch.ones_like(data, dtype=torch.bool) if observed is None else as_mask(observed, data)
     mask = mask & ~data.isnan() if data.is_floating_point() else mask
-    while isinstance(model, Wrapper) and not isinstance(model, Dequantised):
+    while isinstance(model, Standardised):
         data, model = model._inward(data, torch.Generator(data.device))[0], model.model
     if not isinstance(model, WeightedSum):
         raise NotSupported(

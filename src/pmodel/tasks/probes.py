@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from ..errors import BadInput, RangeError, ShapeError
 
-__all__ = ["linear_layer", "linear_probe", "nearest_probe"]
+__all__ = ["folds_of", "linear_layer", "linear_probe", "nearest_probe"]
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """The inverse weights of the linear probe's penalty that are tried."""
@@ -67,7 +67,7 @@ def linear_layer(z: Tensor, y: Tensor, classes: int, *, penalty: float | None = 
     if len(known := set(y.tolist())) < 2:
         raise BadInput("A linear probe needs data of two labels at least.", got=sorted(known))
     inputs, labels = z.double().numpy(), y.numpy()
-    fitted = _regression(_cross_validated(inputs, labels) if penalty is None else penalty).fit(inputs, labels)
+    fitted = _regression(_cross_validated(inputs, y) if penalty is None else penalty).fit(inputs, labels)
     rows = torch.from_numpy(fitted.classes_)
     weight, bias = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)
     if len(rows) == 2:  # one logit, that of the second: half of it each way
@@ -83,17 +83,32 @@ def _regression(penalty: float) -> Any:
     return LogisticRegression(C=penalty, max_iter=ITERATIONS)
 
 
-def _cross_validated(inputs: Any, labels: Any) -> float:
-    """The penalty with the least held-out log-loss; 1 where some label is too rare to be left out."""
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
+def folds_of(y: Tensor, most: int = FOLDS) -> list[tuple[Tensor, Tensor]]:
+    """Rows to learn from and rows to leave out, for each fold of a cross-validation; none if a label is too rare for it.
 
-    folds = min(FOLDS, *Counter(labels.tolist()).values())
-    if folds < 2:
+    Args:
+        y: Labels ``(n,)``, which are spread evenly over the folds.
+        most: How many folds; fewer where a label does not occur as often.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    count = min(most, *Counter(y.tolist()).values())
+    if count < 2:
+        return []
+    split = StratifiedKFold(count, shuffle=True, random_state=0).split(y, y)
+    return [(torch.from_numpy(kept), torch.from_numpy(left)) for kept, left in split]
+
+
+def _cross_validated(inputs: Any, y: Tensor) -> float:
+    """The penalty with the least held-out log-loss; 1 where some label is too rare to be left out."""
+    from sklearn.model_selection import cross_val_score
+
+    folds = [(kept.numpy(), left.numpy()) for kept, left in folds_of(y)]
+    if not folds:
         return 1.0
-    split = StratifiedKFold(folds, shuffle=True, random_state=0)
 
     def held_out(penalty: float) -> float:
-        return float(cross_val_score(_regression(penalty), inputs, labels, cv=split, scoring="neg_log_loss").mean())
+        return float(cross_val_score(_regression(penalty), inputs, y.numpy(), cv=folds, scoring="neg_log_loss").mean())
 
     return max(PENALTIES, key=held_out)
 

@@ -14,9 +14,10 @@ way                   classifier
 ``PCA, nearest``      the labels of the nearest, by these principal components
 ====================  ==============================================================================================
 
-What fine-tuning has over ``from scratch`` is what the unlabelled data taught the encoder; what the probes have over PCA's is
-what the encoder does and no linear map. Each seed labels other data and begins with other fresh weights, and two ways are
-compared seed by seed.
+Each of the first two is given the number of steps and the learning rate that suit it, by cross-validation within the labelled
+data: what fine-tuning has over ``from scratch`` is then what the unlabelled data taught the encoder. What the probes have over
+PCA's is what the encoder does and no linear map. Each seed labels other data and begins with other fresh weights, and two ways
+are compared seed by seed.
 
 Source:
     | Greedy layer-wise training of deep networks (Bengio, Lamblin, Popovici and Larochelle, 2006)
@@ -41,7 +42,7 @@ from ..errors import BadInput, DataError, require_whole, unknown
 from ..metrics.fid import Moments
 from ..model import Model
 from ..randomness import forked, generator, some
-from .fine_tuning import RATE, STEPS, encoded, fine_tuned, scale_of
+from .fine_tuning import encoded, fine_tuned, scale_of
 from .prediction import Predicted, predicted
 from .probes import linear_probe, nearest_probe
 
@@ -123,8 +124,8 @@ def few_labels(
     labels: int = 100,
     seeds: int | Iterable[int] = 5,
     ways: Iterable[str] | None = None,
-    steps: int = STEPS,
-    rate: float = RATE,
+    steps: int | None = None,
+    rate: float | None = None,
 ) -> FewLabels:
     """Make classifiers from few labels in several ways, and judge them on the test data.
 
@@ -134,8 +135,8 @@ def few_labels(
         labels: How many training data are labelled, as many of each class as can be.
         seeds: How many times, or with which seeds.
         ways: Which ways of ``WAYS``; None for all of them.
-        steps: Of ``fine-tuned`` and ``from scratch``.
-        rate: Their learning rate at the start.
+        steps: Of ``fine-tuned`` and ``from scratch``; None lets each of them choose its own, by cross-validation.
+        rate: Their learning rate at the start; likewise.
 
     Raises:
         NotSupported: if the model has no latent, or discrete codes, which cannot be fine-tuned.
@@ -214,7 +215,7 @@ class _Frozen:
 class _Bench:
     """What the ways share: a model, data, and features that are computed once."""
 
-    def __init__(self, model: Model, data: Dataset, steps: int, rate: float) -> None:
+    def __init__(self, model: Model, data: Dataset, steps: int | None, rate: float | None) -> None:
         self.model, self.data, self.steps, self.rate = model, data, steps, rate
         assert data.given is not None  # noqa: S101 - some data were labelled
         self.classes = data.given.levels

@@ -15,12 +15,12 @@ from ..domain import Discrete, Domain, Sequences, Table
 from ..learning import Batch
 from ..model import RECORDED, Model
 from ..randomness import forked, generator
-from ..wrappers import ByClass, Dequantised, WithPrior, Wrapper
+from ..wrappers import Dequantised, WithPrior
 from .cases import Case, toy
 from .fitting import learn
 from .measure import Masses, Nodes, grid, has_states, is_small, whole_grid
 
-__all__ = ["Subject", "core_of", "sampler_of"]
+__all__ = ["Subject", "sampler_of"]
 
 TRAINING = 1024
 """Toy data that a model learns from."""
@@ -108,7 +108,7 @@ class Subject:
     @property
     def dequantised(self) -> bool:
         """Whether a wrapper adds noise to the data."""
-        return any(isinstance(part, Dequantised) for part in _around(self.blank))
+        return any(isinstance(part, Dequantised) for part in self.blank.nested)
 
     @property
     def clamped(self) -> bool:
@@ -213,33 +213,7 @@ class Subject:
         return self.fitted.sample(n, given=label, generator=4)  # type: ignore[no-any-return]
 
 
-def _around(model: Any) -> list[Any]:
-    """The wrappers around a model from the outside, and the model itself."""
-    found = [model]
-    while (inner := _inside(found[-1])) is not None:
-        found.append(inner)
-    return found
-
-
-def _inside(model: Any) -> Any:
-    """The model in a wrapper, or None."""
-    match model:
-        case ByClass():
-            return model.models[0]
-        case WithPrior():
-            return model.autoencoder
-        case Wrapper():
-            return model.model
-    return None
-
-
-def sampler_of(model: Any) -> Any:
+def sampler_of(model: Model) -> Model:
     """The model inside all wrappers whose settings change how data are drawn: the prior, where codes have one."""
-    found = _around(model)
-    joined = next((part for part in found if isinstance(part, WithPrior)), None)
-    return found[-1] if joined is None else sampler_of(joined.prior)
-
-
-def core_of(model: Any) -> Any:
-    """The model inside all wrappers."""
-    return _around(model)[-1]
+    joined = next((part for part in model.nested if isinstance(part, WithPrior)), None)
+    return model.nested[-1] if joined is None else sampler_of(joined.prior)

@@ -3,7 +3,7 @@ r"""The doctor: what is wrong with a model in training, in words, from its losse
 With x a datum, z its code and n samples beside n data, it looks for
 
 - *posterior collapse* (Bowman et al. 2016): the code, or a layer of it, says nothing of the datum (``verdicts/posterior.py``);
-  a *silent code* is the same where codes are the values of a map;
+  a *silent code* is the same where no KL weighs on codes: those of a map, and hidden units with an exact posterior;
 - *dead codes*: most values that a discrete code could take stand nowhere (``verdicts/codes.py``);
 - a *collapsed generator*: the mean distance between samples over that between data, and the same for nearest neighbours;
 - *memorised training data*: samples that lie three times nearer to one training datum than to any other (Yoon et al. 2023),

@@ -17,6 +17,7 @@ from ..randomness import forked, generator
 from .batches import Batches
 from .ema import MovingAverage
 from .explanation import explain
+from .memory import keep_memory
 from .muon import Muon, matrices
 from .precision import Arithmetic, Gradients
 from .processes import ALONE, Processes
@@ -54,6 +55,7 @@ class Stepper:
     ) -> None:
         self.model: Any = model
         model.train()
+        keep_memory()
         arithmetic.laid_out(model)
         self.batches, self.recipe, self.seed, self.arithmetic = batches, recipe, seed, arithmetic
         self.processes = processes

@@ -52,6 +52,11 @@ class ByClass(Samples, Bound, Energy, Completes, Marginalises, ClosedForm):
         return {"model": "ByClass", "given": self.given.to_json(), "inner": self.models[0].spec()}
 
     @property
+    def inner(self) -> Model:
+        """The model of the first class."""
+        return self.models[0]  # type: ignore[no-any-return]
+
+    @property
     def kind(self) -> Kind:
         """That of the models of the classes."""
         return self.models[0].kind  # type: ignore[no-any-return]

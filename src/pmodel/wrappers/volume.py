@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, final
 import torch
 from torch import Generator, Tensor
 
-from ..capability import Bound, Completes, Energy, Latent, Marginalises, Samples
+from ..capability import Bound, Completes, Energy, Latent, Marginalises, Samples, Weigher
 from ..distribution import Distribution, Transformed, summed
 from ..domain import Discrete, Domain, Real, Table
 from ..errors import BadInput, NotSupported
@@ -60,6 +60,11 @@ class Wrapper(Samples, Bound, Energy, Latent, Completes, Marginalises, GradientT
     def spec(self) -> dict[str, Any]:
         """The wrapper, its domain, and the specification of the inner model."""
         return {"model": type(self).__name__, "domain": self.domain.to_json(), "inner": self.model.spec()}
+
+    @property
+    def inner(self) -> Model:
+        """The model of y."""
+        return self.model  # type: ignore[no-any-return]
 
     @property
     def size(self) -> int:
@@ -229,13 +234,15 @@ class Standardised(Wrapper):
         self.scale.copy_(torch.where(scale > 1e-12 * (1 + self.loc.abs()), scale, 1.0))
         super().prepare(subset, given, generator)
 
-    def _log_weights(
-        self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
-    ) -> Tensor:
+    def _weigher(self, given: Tensor | None, generator: Generator, effort: int) -> Weigher:
         """The inner model's draws, which may be stratified: there is no noise here that would differ between them."""
-        y, ladj = self._inward(x, generator)
-        draws: Tensor = self.model._log_weights(y, given, observed, generator, effort)
-        return draws + self._volume(y, ladj, observed)
+        within: Weigher = self.model._weigher(given, generator, effort)
+
+        def weigh(x: Tensor, labels: Tensor | None, observed: Tensor | None) -> Tensor:
+            y, ladj = self._inward(x, generator)
+            return within(y, labels, observed) + self._volume(y, ladj, observed)
+
+        return weigh
 
     def _inward(self, x: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         y = (x.double() - self.loc) / self.scale
@@ -324,19 +331,21 @@ class Dequantised(Wrapper):
         ladj = torch.where(self.steps > 0, self.steps, 1.0).log()
         return y if isinstance(self.domain, Table) else y.float(), ladj
 
-    def _log_weights(
-        self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
-    ) -> Tensor:
+    def _weigher(self, given: Tensor | None, generator: Generator, effort: int) -> Weigher:
         """Of an estimate: noise of its own for every draw, and one set of estimates of the constant for all of them."""
-        if self.kind != "estimate" or (self.given is not None and given is None):
-            return super()._log_weights(x, given, observed, generator, effort)
-        parts = [self._inward(x, generator) for _ in range(effort)]
-        labels = None if given is None else given.repeat(effort)
-        y = torch.cat([part for part, _ in parts])
-        draws = self.model._log_weights(y, labels, observed, generator, effort).reshape(effort, effort, -1)
-        own = torch.arange(effort, device=x.device)
-        volumes = torch.stack([self._volume(part, ladj, observed) for part, ladj in parts])
-        return draws[own, own] + volumes  # type: ignore[no-any-return]
+        if self.kind != "estimate":
+            return super()._weigher(given, generator, effort)
+        within: Weigher = self.model._weigher(given, generator, effort)
+
+        def weigh(x: Tensor, labels: Tensor | None, observed: Tensor | None) -> Tensor:
+            parts = [self._inward(x, generator) for _ in range(effort)]
+            repeated = None if labels is None else labels.repeat(effort)
+            draws = within(torch.cat([y for y, _ in parts]), repeated, observed).reshape(effort, effort, -1)
+            own = torch.arange(effort, device=x.device)
+            volumes = torch.stack([self._volume(y, ladj, observed) for y, ladj in parts])
+            return draws[own, own] + volumes
+
+        return weigh
 
     def _exactly(self, x: Tensor, observed: Tensor) -> Tensor:
         return super()._exactly(x, observed) & (self.domain.measure == "density")

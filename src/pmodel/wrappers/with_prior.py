@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Generator, Tensor
 
-from ..capability import Bound, Latent, Samples
+from ..capability import Latent, Samples, Variational
 from ..distribution import Distribution
 from ..domain import Discrete, Domain
 from ..errors import BadInput, NotSupported, RangeError
@@ -22,7 +22,7 @@ __all__ = ["WithPrior"]
 
 
 @final
-class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
+class WithPrior(Samples, Variational[Distribution], GradientTrained, ClosedForm):
     r"""An autoencoder whose codes have a learned density: how representation becomes generation (Ghosh et al. 2020).
 
     Sampling is z ~ prior, x ~ p(x | z). The bound is that of a VAE with this prior,
@@ -86,10 +86,20 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
         """A lower bound, unless log p(z) is an estimate itself."""
         return "estimate" if self.prior.kind == "estimate" else "lower_bound"
 
+    @property
+    def certain(self) -> bool:
+        """Where the encoder is a map and the prior's log p(z) is no estimate or bound, which are drawn themselves."""
+        return self.deterministic and self.prior.kind == "exact"
+
     def spec(self) -> dict[str, Any]:
         """The specifications of both parts."""
         parts = {"autoencoder": self.autoencoder.spec(), "prior": self.prior.spec()}
         return {"model": "WithPrior", **parts, "handover": self.options["handover"]}
+
+    @property
+    def inner(self) -> Model:
+        """The autoencoder."""
+        return self.autoencoder  # type: ignore[no-any-return]
 
     @property
     def size(self) -> int:
@@ -212,22 +222,7 @@ class WithPrior(Samples, Bound, Latent, GradientTrained, ClosedForm):
     def _taken(self, p: Distribution, generator: Generator) -> Tensor:
         return self.autoencoder._taken(p, generator)  # type: ignore[no-any-return]
 
-    def _log_weight(self, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
-        return self._log_weight_under(self._encode(x, given), x, given, generator)
-
-    def _log_weights(
-        self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
-    ) -> Tensor:
-        """Encode once for all draws; where nothing is drawn, all of them are the same."""
-        if self.given is not None and given is None:
-            return super()._log_weights(x, given, observed, generator, effort)
-        q = self._encode(x, given)
-        if self.deterministic and self.prior.kind == "exact":
-            return self._log_weight_under(q, x, given, generator).double().expand(effort, -1)
-        return torch.stack([self._log_weight_under(q, x, given, generator).double() for _ in range(effort)])
-
     def _log_weight_under(self, q: Distribution, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
-        """Log p(x | z) + log p(z) - log q(z | x) at one draw of z from q, ``(N,)``."""
         z = q.sample(generator)
         log_prior: Tensor = self.prior._draw(z, given, None, generator)
         return self._decode(z, given).log_prob(x) + log_prior - q.log_prob(z)

@@ -21,14 +21,14 @@ from ...storage import load, save
 from ..check import ConformanceError, require
 from ..fitting import learn
 from ..law import VERBS, Law, always, calls
-from ..subject import Subject, core_of
+from ..subject import Subject
 
 __all__ = ["LAWS"]
 
 
 def options_are_recorded(subject: Subject) -> None:
     """Every constructor argument but domain and given is a keyword option, recorded as JSON, and rebuilds the model."""
-    core = core_of(subject.blank)
+    core = subject.blank.nested[-1]
     parameters = list(inspect.signature(type(core).__init__).parameters)[1:]
     plain = [name for name in parameters if name not in ("domain", "given", *options_of(type(core)))]
     require(not plain, "Options are keyword-only, else they are not recorded.", got=plain, hint="write * before them")
@@ -94,7 +94,7 @@ def verbs_are_what_it_says(subject: Subject) -> None:
 
 def catalogue_row_is_right(subject: Subject) -> None:
     """The row of the catalogue names the verbs and the likelihood that the model has; an estimate may be exact where small."""
-    row, core = subject.row, core_of(subject.blank)
+    row, core = subject.row, subject.blank.nested[-1]
     if row is None:  # pragma: no cover - the law is only tried with a row
         return
     kind = core.kind if core.can("score") else "none"
@@ -212,7 +212,7 @@ def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 
 def _resolves(subject: Subject) -> bool:
     """Whether the model's class is found under its name: in the catalogue, or offered by an installed package."""
-    cls: type[Model] = type(core_of(subject.blank))
+    cls: type[Model] = type(subject.blank.nested[-1])
     try:
         return resolve(cls.__name__) is cls
     except UnknownName:
@@ -221,7 +221,7 @@ def _resolves(subject: Subject) -> bool:
 
 def _native(subject: Subject) -> bool:
     """Whether the case is one that the catalogue's row speaks of: the model as it is."""
-    return subject.row is not None and type(core_of(subject.blank)).refuses(subject.domain) is None
+    return subject.row is not None and type(subject.blank.nested[-1]).refuses(subject.domain) is None
 
 
 LAWS = (

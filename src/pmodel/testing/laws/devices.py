@@ -44,7 +44,7 @@ def _drawn(subject: Subject) -> dict[str, Callable[[], object]]:
     x, given = batch.x, batch.given
     calls: dict[str, Callable[[], object]] = {
         "sample": lambda: model._sample(4, given, noise),
-        "score": lambda: model._log_weights(x, given, None, noise, 2),
+        "score": lambda: model._weigher(given, noise, 2)(x, given, None),
         "energy": lambda: model._energy(x, given),
         "encode": lambda: model._encode(x, given),
         "decode": lambda: model._decode(model._encode(x, given).mode, given).sample(noise),

@@ -16,7 +16,7 @@ from ..cases import toy
 from ..check import require
 from ..fitting import BATCH, learn, passes, rows_of, start
 from ..law import Law, always, learns
-from ..subject import Subject, core_of
+from ..subject import Subject
 
 __all__ = ["LAWS"]
 
@@ -119,7 +119,7 @@ def likelihood_never_falls(subject: Subject) -> None:
 def learns_its_data(subject: Subject) -> None:
     """After some learning, samples are at most half as far from the data as noise in the data's range (energy distance)."""
     model = learn(subject.fresh(), subject.data, steps=1500, iterations=100)
-    if core_of(model).size <= 2 * subject.domain.entries:
+    if model.nested[-1].size <= 2 * subject.domain.entries:
         return  # a box has as many numbers
     data = toy(subject.case, 1000, generator(5, "conformance"), complete=True).x.flatten(1).double()
     low, high = data.min(0).values, data.max(0).values
@@ -205,7 +205,7 @@ def _iterative(subject: Subject) -> bool:
 
 def _two_dimensional(subject: Subject) -> bool:
     """The plane; or pictures, for models that take nothing else."""
-    only_pictures = not type(core_of(subject.blank)).refuses(subject.domain) and isinstance(subject.domain, Discrete)
+    only_pictures = not type(subject.blank.nested[-1]).refuses(subject.domain) and isinstance(subject.domain, Discrete)
     plane = isinstance(subject.domain, Real) and subject.domain.entries == 2
     return bool(subject.blank.can("sample")) and (plane or (only_pictures and subject.domain.entries == 64))
 

@@ -8,7 +8,7 @@ from ...errors import PmodelError
 from ..check import require
 from ..law import Law, can
 from ..measure import Z, numbers, smooth_features
-from ..subject import Subject, core_of, sampler_of
+from ..subject import Subject, sampler_of
 
 __all__ = ["LAWS"]
 
@@ -40,7 +40,7 @@ def samples_follow_the_seed(subject: Subject) -> None:
 
 def settings_hold_for_one_call(subject: Subject) -> None:
     """Settings of the sampler are attributes; one call may change them, and bad ones are refused and leave no trace."""
-    model, parts = subject.fitted, (sampler_of(subject.fitted), core_of(subject.fitted))
+    model, parts = subject.fitted, (sampler_of(subject.fitted), subject.fitted.nested[-1])
     owner = {name: next(part for part in parts if name in part.adjustable) for name in model.adjustable}
     before = {name: getattr(part, name) for name, part in owner.items()}
     same = torch.equal(model.sample(8, generator=0), model.sample(8, generator=0, **before))

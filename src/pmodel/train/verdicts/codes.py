@@ -1,12 +1,9 @@
 r"""Discrete codes that are not used, or say nothing.
 
-*Dead codes*: of the K values of an entry of the code, some stand at no place of any datum. Over the data,
+*Dead codes*: of the K values of an entry of the code, some stand at no place of any datum. The perplexity of their frequencies
+over the data says as how many equally frequent ones the others count.
 
-.. math:: \mathrm{perplexity} = \exp\Big(-\sum_k f_k \log f_k\Big)
-
-of their frequencies f says as how many equally frequent ones the others count.
-
-*Posterior collapse*, or a *silent code* where nothing is drawn: what place i says of the datum is
+*Posterior collapse*, or a *silent code* where no KL weighs on it: what place i says of the datum is
 :math:`I(x; z_i) = H\big(\tfrac1N \sum_n q(z_i \mid x_n)\big) - \tfrac1N \sum_n H\big(q(z_i \mid x_n)\big)` nats.
 """
 
@@ -19,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...capability.activity import Usage
 from ...distribution import Bernoulli, Categorical, Distribution
 from ...domain import Discrete
 from ..diagnosis import Diagnosis
@@ -67,9 +65,9 @@ def silent_codes(q: Distribution, levels: int, different: Callable[[], bool], pa
     if not float(said.max()) < SILENT:
         return None
     fatal, n = different(), len(said)
-    places = f"None of the {n} codes of a datum says" if n > 1 else "The code does not say"
+    places = f"None of the {n} entries of the code says" if n > 1 else "The code does not say"
     follows = "its samples differ from data" if fatal else "its samples look like data: they may need no code"
-    ways = UNDER_A_KL if patient.drawn else FOLLOWING
+    ways = UNDER_A_KL if patient.variational else FOLLOWING
     return Diagnosis(
         patient.silence,
         f"{places} more than {float(said.max()):.2g} nats of the datum, and {follows}.",
@@ -86,15 +84,14 @@ def dead_codes(codes: Tensor, levels: int, patient: Patient) -> Diagnosis | None
         levels: How many there are.
         patient: The model.
     """
-    counts = torch.bincount(codes.flatten(), minlength=levels).double()
-    dead = int((counts == 0).sum())
+    usage = Usage(torch.bincount(codes.flatten(), minlength=levels))
+    dead = int((usage.counts == 0).sum())
     if codes.numel() < PLACES * levels or dead <= DEAD * levels:
         return None
-    perplexity = float(torch.special.entr(counts / counts.sum()).sum().exp())
     return Diagnosis(
         "dead codes",
         f"{dead} of {levels} codes stand at none of the {codes.numel()} places of {len(codes)} data; the others count as "
-        f"{perplexity:.3g} equally frequent ones.",
+        f"{usage.perplexity:.3g} equally frequent ones.",
         remedy((*FOLLOWING, SLOWER), patient.options),
     )
 

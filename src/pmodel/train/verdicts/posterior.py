@@ -54,7 +54,7 @@ def posterior_collapse(
     fatal, n = different(), len(nats)
     units = f"None of the {n} units of the code says" if n > 1 else "The code does not say"
     follows = "its samples differ from data" if fatal else "its samples look like data: they may need no code"
-    ways = UNDER_A_KL if patient.drawn else ()
+    ways = UNDER_A_KL if patient.variational else ()
     return Diagnosis(
         patient.silence,
         f"{units} more than {float(nats.max()):.2g} nats of the datum ({int(active(mu).sum())} of {n} active), and {follows}.",

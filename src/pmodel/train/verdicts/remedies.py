@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Self, final
+from typing import Self, final
 
-from ...wrappers import ByClass, WithPrior
-from ...wrappers.volume import Wrapper
+from ...model import Model
 
 __all__ = ["Patient", "remedy"]
 
@@ -23,27 +22,24 @@ class Patient:
 
     Args:
         options: The names of its options.
-        drawn: Whether codes are drawn from a posterior, and not the values of a map: only then does a KL weigh on them.
+        variational: Whether codes are drawn from a posterior that is learned under a bound: only then does a KL weigh on them.
+            The values of a map have none, nor has the exact posterior of a Boltzmann machine.
     """
 
     options: frozenset[str]
-    drawn: bool = True
+    variational: bool = True
 
     @classmethod
-    def of(cls, model: Any) -> Self:
+    def of(cls, model: Model) -> Self:
         """The model that has the code and the chains, whatever is wrapped around it."""
-        inner = model
-        while isinstance(inner, WithPrior | Wrapper | ByClass):
-            if isinstance(inner, ByClass):
-                inner = inner.models[0]
-            else:
-                inner = inner.autoencoder if isinstance(inner, WithPrior) else inner.model
-        return cls(frozenset(inner.options), not getattr(model, "deterministic", False))
+        inner = model.nested[-1]
+        variational = inner.can("elbo") and not getattr(inner, "deterministic", False)
+        return cls(frozenset(inner.options), variational)
 
     @property
     def silence(self) -> str:
         """The name of a code that says nothing."""
-        return "posterior collapse" if self.drawn else "silent code"
+        return "posterior collapse" if self.variational else "silent code"
 
 
 def remedy(ways: Collection[str], options: Collection[str]) -> str:

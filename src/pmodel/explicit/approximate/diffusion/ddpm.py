@@ -34,8 +34,8 @@ from ....capability import Bound, Completes, Samples
 from ....domain import Discrete, Domain, Real
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
 from ....likelihood import Kind
+from ....nn.conditioning import left_out
 from .bound import Terms, bound_draws
-from .conditioning import left_out
 from .denoiser import NetworkName, denoiser
 from .flow import STEPS, flow_draws
 from .guesser import Guesser
@@ -273,8 +273,6 @@ class DDPM(Samples, Bound, Completes, GradientTrained):
         self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
     ) -> Tensor:
         """Draws whose t are spread evenly over each datum's draws, and over the data: less noisy than independent ones."""
-        if self.given is not None and given is None:
-            return super()._log_weights(x, given, observed, generator, effort)
         x_0, chain, size = self._inward(x), self.levels, max(1, self.chunk // self.domain.entries)
         if self.likelihood == "flow":
             return flow_draws(self.guesser, chain, x_0, given, generator, effort)

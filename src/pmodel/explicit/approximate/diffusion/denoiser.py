@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ....domain import Domain
 from ....errors import BadInput, require_whole
-from .conditioning import Conditioning
+from ....nn.conditioning import Conditioning
 from .options import require_part
 from .transformer import Transformer
 from .unet import UNet

@@ -8,7 +8,7 @@ from typing import cast, final
 import torch
 from torch import Tensor, nn
 
-from .conditioning import NONE
+from ....nn.conditioning import NONE
 from .prediction import Parametrisation
 from .sampler import Denoise, Guess
 from .schedule import Levels

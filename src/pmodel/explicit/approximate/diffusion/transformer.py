@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ....errors import BadInput
-from .conditioning import Conditioning
+from ....nn.conditioning import Conditioning
 
 __all__ = ["Transformer", "places"]
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .conditioning import Conditioning
+from ....nn.conditioning import Conditioning
 
 __all__ = ["UNet"]
 

@@ -13,6 +13,8 @@ likelihood needs samples of the model instead of Z,
 
 and these come from Markov chains (``mcmc``): exact in the limit, and wrong before it. Chains that start at data and take k
 sweeps follow contrastive divergence (Hinton 2002); chains that go on from step to step are persistent (Tieleman 2008).
+Where the energy is smooth its gradient can be learned instead, by denoising (``denoising``): then training needs no samples.
+
 Annealed importance sampling (``ais``) estimates log Z. Its weights have the mean Z, so that the estimate of log Z is too low
 on average and that of log p(x) too high: it is optimistic, and chains run backwards from samples bracket it from the other
 side.

@@ -26,10 +26,23 @@ from typing import Generic, TypeVar, final
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["Bracket", "Bridge", "anneal", "bracket", "descend", "log_mean", "spaced"]
+__all__ = [
+    "Bracket",
+    "Bridge",
+    "anneal",
+    "bracket",
+    "cooled",
+    "descend",
+    "described",
+    "estimates",
+    "log_mean",
+    "spaced",
+]
 
 State = TypeVar("State")
 
+CHAINS = 16
+"""Annealed chains in one draw of the estimate of log Z."""
 PILOT = 100
 """Temperatures of the pilot run."""
 PILOTS = 64
@@ -41,7 +54,9 @@ NEAR = 1e-3
 
 
 class Bridge(ABC, Generic[State]):
-    """Densities from a simple one to the target."""
+    """Densities from a simple one to the target; or from one to the targets of several machines that share their weights."""
+
+    machines: int
 
     @abstractmethod
     def log_start(self) -> Tensor:
@@ -98,6 +113,31 @@ def anneal(bridge: Bridge[State], betas: Tensor, n: int, generator: Generator) -
         state = bridge.move(state, low, generator)
         log_weight += bridge.gain(state, low, high)
     return log_weight, state
+
+
+def estimates(bridge: Bridge[State], betas: Tensor, draws: int, generator: Generator) -> Tensor:
+    """Logarithms of independent unbiased estimates of each machine's Z, float64 ``(draws, machines)``.
+
+    Args:
+        bridge: From the simple density to the target.
+        betas: Temperatures, rising from 0 to 1.
+        draws: Estimates, each of ``CHAINS`` chains.
+        generator: Of the draws.
+    """
+    log_weights, _ = anneal(bridge, betas, CHAINS * draws, generator)
+    return log_mean(log_weights.reshape(bridge.machines, draws, CHAINS)).T + bridge.log_start()
+
+
+def described(temperatures: int) -> str:
+    """What one of these estimates is made of."""
+    return f"annealed importance sampling, {CHAINS} chains and {temperatures} temperatures a draw"
+
+
+def cooled(bridge: Bridge[State], state: State, steps: int, generator: Generator) -> State:
+    """Where chains end whose temperature falls to 1 in the first half of so many moves, and stays there."""
+    for number in range(steps):
+        state = bridge.move(state, min(1.0, 2 * (number + 1) / steps), generator)
+    return state
 
 
 def descend(bridge: Bridge[State], state: State, betas: Tensor, generator: Generator) -> Tensor:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -57,6 +57,20 @@ class Units(ABC):
     @abstractmethod
     def states(self) -> float:
         """The logarithm of the number of data; infinite for reals."""
+
+    @property
+    def each(self) -> int:
+        """The number of features of an entry."""
+        return self.features // self.entries
+
+    @property
+    def one(self) -> Units:
+        """The units of one entry."""
+        return replace(self, shape=(1,))
+
+    def flat(self, x: Tensor) -> Tensor:
+        """The entries of data one after another, ``(N, entries)``; of a number, itself."""
+        return x.reshape(len(x), self.entries)
 
     @abstractmethod
     def of(self, x: Tensor) -> Tensor:
@@ -108,7 +122,7 @@ class Bits(Units):
 
     def of(self, x: Tensor) -> Tensor:
         """The bits themselves."""
-        return x.flatten(1).float()
+        return self.flat(x).float()
 
     def data(self, u: Tensor) -> Tensor:
         """As int64."""
@@ -124,7 +138,7 @@ class Bits(Units):
 
     def start(self, x: Tensor) -> Tensor:
         """The log-odds of the frequencies, with half a count more of either."""
-        ones = x.flatten(1).double().sum(0)
+        ones = self.flat(x).double().sum(0)
         return ((ones + 0.5) / (len(x) + 1)).logit().float()
 
     def distribution(self, eta: Tensor, std: Tensor) -> Bernoulli:
@@ -160,7 +174,7 @@ class Levels(Units):
 
     def of(self, x: Tensor) -> Tensor:
         """One-hot vectors, one after another."""
-        return F.one_hot(x.flatten(1), self.levels).flatten(1).float()
+        return F.one_hot(self.flat(x), self.levels).flatten(1).float()
 
     def data(self, u: Tensor) -> Tensor:
         """The level whose feature is one."""
@@ -178,7 +192,7 @@ class Levels(Units):
 
     def start(self, x: Tensor) -> Tensor:
         """The logarithms of the frequencies, with one more of each level in all data, and the mean of each entry zero."""
-        counts = F.one_hot(x.flatten(1), self.levels).double().sum(0) + 1 / self.levels
+        counts = F.one_hot(self.flat(x), self.levels).double().sum(0) + 1 / self.levels
         logs = (counts / counts.sum(1, keepdim=True)).log()
         return (logs - logs.mean(1, keepdim=True)).flatten().float()
 
@@ -214,7 +228,7 @@ class Reals(Units):
 
     def of(self, x: Tensor) -> Tensor:
         """The numbers themselves."""
-        return x.flatten(1).float()
+        return self.flat(x).float()
 
     def data(self, u: Tensor) -> Tensor:
         """The numbers themselves."""
@@ -230,7 +244,7 @@ class Reals(Units):
 
     def start(self, x: Tensor) -> Tensor:
         """The mean."""
-        return x.flatten(1).double().mean(0).float()
+        return self.flat(x).double().mean(0).float()
 
     def log_base(self, u: Tensor) -> Tensor:
         """Minus half the squared length."""
@@ -260,7 +274,7 @@ def units_of(domain: Domain) -> Units:
 def bernoulli(eta: Tensor, generator: Generator) -> Tensor:
     """Bits with these log-odds, as floats."""
     u = torch.rand(eta.shape, generator=generator, dtype=eta.dtype, device=eta.device)
-    return (u < eta.sigmoid()).to(eta.dtype)
+    return u.lt_(eta.sigmoid())  # in place: several times as fast as by way of a mask
 
 
 def binary(bits: int, device: torch.device) -> Tensor:

@@ -25,7 +25,7 @@ from typing import final
 import torch
 from torch import Generator, Tensor, nn
 
-__all__ = ["Codebook", "perplexity"]
+__all__ = ["Codebook"]
 
 LEAST = 1e-6
 """The count at which that of a dead code stops shrinking: far above the smallest numbers, far below any that is used."""
@@ -90,9 +90,3 @@ class Codebook(nn.Module):
         chosen = torch.randint(len(z), (len(dead),), generator=generator, device=z.device)
         self.counts.copy_(torch.where(dead, 1.0, self.counts))
         self.sums.copy_(torch.where(dead.unsqueeze(1), z[chosen], self.sums))
-
-
-def perplexity(shares: Tensor) -> Tensor:
-    """The exponential of the entropy of codes of frequencies ``(K,)``: so many equally frequent ones are as hard to guess."""
-    entropy: Tensor = torch.special.entr(shares).sum()
-    return entropy.exp()

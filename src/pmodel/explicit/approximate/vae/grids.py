@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ....domain import Discrete, Domain
+from ....nn.trunks import ResidualBlock, perceptron
 
 __all__ = ["Reader", "Writer", "sides_of", "usual_codes"]
 
@@ -76,7 +77,7 @@ class Reader(nn.Module):
             blocks = [ResidualBlock(widths[-1]) for _ in range(layers)]
             self.network = nn.Sequential(*halvings, *blocks, nn.GELU(), nn.Conv2d(widths[-1], features, 1))
         else:
-            self.network = _perceptron(domain.entries, layers, width, sides[-1][1] * features)
+            self.network = perceptron(domain.entries, [width] * layers, sides[-1][1] * features)
 
     def forward(self, x: Tensor) -> Tensor:
         """The features of data on the scale of networks."""
@@ -124,7 +125,7 @@ class Writer(nn.Module):
             doublings = [part for a, b in pairwise(widths) for part in (nn.GELU(), nn.ConvTranspose2d(a, b, 4, 2, 1))]
             self.network = nn.Sequential(nn.Conv2d(features, widths[0], 3, 1, 1), *blocks, *doublings)
         else:
-            self.network = _perceptron(sides[-1][1] * features, layers, width, domain.entries * heads)
+            self.network = perceptron(sides[-1][1] * features, [width] * layers, domain.entries * heads)
 
     def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
         """The numbers, from features ``(N, h, w, features)`` and labels."""
@@ -136,24 +137,3 @@ class Writer(nn.Module):
         colours, height, width = self.shape
         outputs: Tensor = self.network(z.permute(0, 3, 1, 2))[..., :height, :width]
         return outputs.reshape(len(z), colours, self.heads, height, width).movedim(2, -1)
-
-
-class ResidualBlock(nn.Module):
-    """x + conv(gelu(conv(gelu(x)))), the identity at the start."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(cast(Tensor, self.second.bias))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """From and to ``(N, channels, H, W)``."""
-        return x + cast(Tensor, self.second(F.gelu(self.first(F.gelu(x)))))
-
-
-def _perceptron(inputs: int, layers: int, width: int, outputs: int) -> nn.Sequential:
-    sides = [inputs, *[width] * layers]
-    hidden = [part for a, b in pairwise(sides) for part in (nn.Linear(a, b), nn.GELU())]
-    return nn.Sequential(*hidden, nn.Linear(sides[-1], outputs))

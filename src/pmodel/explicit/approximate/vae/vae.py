@@ -10,7 +10,7 @@ r"""The variational autoencoder (Kingma & Welling 2014, https://arxiv.org/abs/13
     \mathrm{KL} = \tfrac12 \sum_j (\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2) \text{ for } p(z) = N(0, I).
 
 The first term is summed over the entries of a datum and the second over those of z, in nats; the batch is averaged. p(z) may
-be a flow (``prior.py``), z may come in several layers (``ladder.py``), and ``observation.py`` has p(x | z). Three common slips:
+be a flow (``prior.py``), z may come in several layers (``ladder.py``), and p(x | z) is in ``nn/observation.py``. Three slips:
 
 - The noise has standard deviation 1. Training with 0.1 breaks the KL: the reported bound holds for no model, and codes drawn
   from the prior fall where the decoder never was.
@@ -29,16 +29,16 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from ....capability import Bound, Latent, Samples
+from ....capability import Samples, Variational
 from ....capability.activity import active
 from ....distribution import Distribution, Normal
 from ....domain import Discrete, Domain, Real
 from ....errors import BadInput, RangeError, require_whole
 from ....learning import Batch, GradientTrained, Loss, Phase, Recipe
+from ....nn.observation import LikelihoodName, Observation
+from ....nn.trunks import DEPTH, Architecture, architecture_for, deep, perceptron, trunk
 from .ladder import Chained, Choice, Ladder, Walk, normal
-from .observation import LikelihoodName, Observation
 from .prior import Prior, divergence
-from .trunks import DEPTH, Architecture, architecture_for, deep, perceptron, trunk
 
 __all__ = ["VAE"]
 
@@ -48,7 +48,7 @@ Seen = tuple[Normal, Sequence[Tensor]]
 
 
 @final
-class VAE(Samples, Bound, Latent, GradientTrained):
+class VAE(Samples, Variational[Seen], GradientTrained):
     r"""A variational autoencoder with diagonal Gaussian posteriors.
 
     ``sample`` draws z from the prior and then x from p(x | z), pixel noise and all; ``sample(n, mean=True)`` shows the middle
@@ -65,7 +65,8 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         latent: Entries of z, with a ladder of its topmost layer. None takes 32, and fewer for data of less than 32 entries.
         architecture: ``dense``: perceptrons only. ``conv``: four 3×3 convolutions of 1, 2, 2, 2 times ``channels``, strides
             1, 2, 2, 1, and their mirror. ``residual``: strided convolutions down to 7×7 and a residual block there, cheaper
-            and better. ``auto``: residual for pictures.
+            and better. ``broadcast``: the same encoder, and a decoder that paints every pixel from the code and the place.
+            ``auto``: residual for pictures.
         ladder: Layers of latent variables. Those below the topmost are ``units`` at each position of the smallest picture, or
             so many in all of a ``dense`` architecture.
         units: Variables of a layer of the ladder. None takes 8 for pictures, and ``latent`` elsewhere.
@@ -134,6 +135,9 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         self.labels = len(self.given_frequencies)
         self.observation = Observation(domain, likelihood)
         chosen = architecture_for(architecture, domain)
+        if chosen == "broadcast" and ladder > 1:
+            problem = "A ladder needs a decoder that passes the encoder's shapes on its way."
+            raise BadInput(problem, got=f"architecture={chosen}, ladder={ladder}", hint="architecture=residual")
         layers = DEPTH[chosen] if layers is None else layers
         if chosen == "dense" and ladder > 1:
             parts, layers = deep(domain, [width] * max(0, layers - 1), width, self.observation.heads), min(layers, 1)
@@ -173,7 +177,7 @@ class VAE(Samples, Bound, Latent, GradientTrained):
 
     def _encode(self, x: Tensor, given: Tensor | None) -> Distribution:
         """q(z | x)."""
-        seen, graded = self._see(x, given), torch.is_grad_enabled()
+        seen, graded = self._infer(x, given), torch.is_grad_enabled()
         if len(self.code) == 1:
             return seen[0]
 
@@ -188,8 +192,7 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         top, *rest = torch.split(z.to(self._dtype), [*self.code], 1)
         return self._show(self.ladder.down(self._begin(top, given), rest))
 
-    def _see(self, x: Tensor, given: Tensor | None) -> Seen:
-        """All that inference needs of the data, whatever is drawn later."""
+    def _infer(self, x: Tensor, given: Tensor | None) -> Seen:
         features = self.inward(self.observation.scaled(x)).reshape(len(x), *self.seen)
         features, rest = self.ladder.up(features)
         raw = self.encoder(self._told(features.flatten(1), given))
@@ -223,20 +226,7 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         if not isinstance(self.mean, bool):
             raise BadInput("mean is true, for the decoder's mean, or false, for a draw.", got=self.mean)
 
-    def _log_weight(self, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
-        return self._weigh(self._see(x, given), x, given, generator)
-
-    def _log_weights(
-        self, x: Tensor, given: Tensor | None, observed: Tensor | None, generator: Generator, effort: int
-    ) -> Tensor:
-        """Encode once for all draws."""
-        if self.given is not None and given is None:
-            return super()._log_weights(x, given, observed, generator, effort)
-        seen = self._see(x, given)
-        return torch.stack([self._weigh(seen, x, given, generator).double() for _ in range(effort)])
-
-    def _weigh(self, seen: Seen, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
-        """The log-weight log p(x | z) + log p(z) - log q(z | x) at one draw of z from q, ``(N,)``."""
+    def _log_weight_under(self, seen: Seen, x: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
         walk = self._walk(seen, given, lambda _, q: q.sample(generator))
         top, *rest = walk.codes
         log_prior = self.prior.log_prob(top, self._context(given))
@@ -253,9 +243,9 @@ class VAE(Samples, Bound, Latent, GradientTrained):
         self.annealing = min(1.0, progress / self.warmup) if self.warmup else 1.0
 
     def _loss(self, batch: Batch, generator: Generator) -> Loss:
-        seen = self._see(batch.x, batch.given)
+        seen = self._infer(batch.x, batch.given)
         if self.particles > 1:
-            draws = [self._weigh(seen, batch.x, batch.given, generator) for _ in range(self.particles)]
+            draws = [self._log_weight_under(seen, batch.x, batch.given, generator) for _ in range(self.particles)]
             bound = (torch.logsumexp(torch.stack(draws), 0) - math.log(self.particles)).mean()
             return Loss(-bound, {"weighted_bound": bound})
         walk = self._walk(seen, batch.given, lambda _, q: q.sample(generator))

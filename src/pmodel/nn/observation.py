@@ -21,9 +21,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ....distribution import Bernoulli, Categorical, DiscretisedLogistic, Distribution, Normal
-from ....domain import Discrete, Domain
-from ....errors import BadInput
+from ..distribution import Bernoulli, Categorical, DiscretisedLogistic, Distribution, Normal
+from ..domain import Discrete, Domain
+from ..errors import BadInput
 
 __all__ = ["LikelihoodName", "Observation"]
 
