@@ -92,6 +92,17 @@ def test_every_scale_holds_its_values_and_names_no_two_ticks_alike(values):
     assert len(set(names)) == len(names) <= 7
 
 
+@pytest.mark.parametrize("high", [0.52, 0.55, 0.6, 1.1, 9.9, 55.0, 599.0, 3500.0, 36e3])
+@pytest.mark.parametrize("end", [100.0, 342.0])
+def test_no_name_of_a_time_lies_on_the_next_or_beyond_the_picture(high, end):
+    ticks = Scale(0.0, high, 50.0, end, name=times).apart(end + 8)
+    spans = [(at - width(name) / 2, at + width(name) / 2) for at, name in ticks if name]
+    assert spans
+    assert all(a < b for (_, a), (b, _) in itertools.pairwise(spans))
+    assert spans[0][0] > 0
+    assert spans[-1][1] < end + 8
+
+
 FRAME = Box(0, 0, 440, 300)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from .labels import width
 from .numbers import TINY, fixed, number
 
 __all__ = ["Scale", "amounts", "plain", "times"]
@@ -94,6 +95,16 @@ class Scale:
         while len(inside) > TICKS + 2:
             inside = inside[::2]
         return [(self(v), name) for v, name in zip(inside, self._names(inside), strict=True)]
+
+    def apart(self, right: float) -> list[tuple[float, str]]:
+        """The ticks of a horizontal scale; a name that would lie on the one before it, or beyond ``right``, is empty."""
+        found, edge = [], 0.0
+        for at, name in self.ticks():
+            half = width(name) / 2
+            fits = at - half > edge and at + half < right
+            edge = at + half if fits else edge
+            found.append((at, name if fits else ""))
+        return found
 
     def _names(self, values: Sequence[float]) -> list[str]:
         """Plain numbers get as many decimals as their step has, so that no two are called the same."""

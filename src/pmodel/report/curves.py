@@ -101,21 +101,16 @@ def chart(named: dict[str, Curve], title: str) -> Markup:
     return element("div", picture, element("ul", *keys, class_="keys"))
 
 
-def _points(curve: Curve, x: Scale, y: Scale) -> str:
-    """The corners of the line, from where it comes into the picture."""
-    return " ".join(f"{x(t):.1f},{y(value):.1f}" for t, value in curve if y.low <= value <= y.high)
-
-
 def _frame(x: Scale, y: Scale) -> list[Markup]:
     bottom = HEIGHT - BOTTOM
     parts = [element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom, class_="axis")]
     for at, name in y.ticks():
         parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=f"{at:.1f}", y2=f"{at:.1f}", class_="rule"))
         parts.append(element("text", name, x=LEFT - 6, y=f"{at + 4:.1f}", text_anchor="end"))
-    for at, name in x.ticks():
-        anchor = "end" if at > WIDTH - 24 else "middle"
-        parts.append(element("text", name, x=f"{at:.1f}", y=HEIGHT - 7, text_anchor=anchor))
-    return parts
+    words = [
+        element("text", name, x=f"{at:.1f}", y=HEIGHT - 7, text_anchor="middle") for at, name in x.apart(WIDTH) if name
+    ]
+    return parts + words
 
 
 def _later(shown: Sequence[Curve]) -> list[float]:

@@ -165,13 +165,10 @@ def _frame(x: Scale, y: Scale, across: str) -> list[Markup]:
     for at, name in y.ticks():
         parts.append(element("line", x1=LEFT, x2=right, y1=f"{at:.1f}", y2=f"{at:.1f}", class_="rule"))
         parts.append(element("text", name, x=LEFT - 7, y=f"{at + 4:.1f}", text_anchor="end"))
-    edge = 0.0
-    for at, name in x.ticks():
+    for at, name in x.apart(WIDTH):
         parts.append(element("line", x1=f"{at:.1f}", x2=f"{at:.1f}", y1=bottom, y2=bottom + 4, class_="axis"))
-        half = width(name) / 2
-        if at - half > edge and at + half < WIDTH:
+        if name:
             parts.append(element("text", name, x=f"{at:.1f}", y=bottom + 17, text_anchor="middle"))
-            edge = at + half
     return [*parts, element("text", across, x=right, y=HEIGHT - 4, text_anchor="end")]
 
 
