@@ -9,7 +9,8 @@ import torch
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, RangeError
 from pmodel.implicit.dcgan import DCGAN
-from pmodel.implicit.loss import LOSSES, gradient_penalty
+from pmodel.implicit.game.losses import LOSSES
+from pmodel.implicit.game.penalties import squared_slopes
 from pmodel.learning import Batch
 
 PICTURE = Discrete((1, 8, 8), 17)
@@ -69,59 +70,6 @@ def test_repeats_are_those_of_the_discriminator():
     assert [phase.repeat for phase in DCGAN(PICTURE, channels=2, repeats=5).phases()] == [5, 1]
 
 
-def sp(logit):
-    """softplus, by its definition."""
-    return math.log1p(math.exp(logit))
-
-
-@pytest.mark.parametrize(
-    ("loss", "discriminator", "generator"),
-    [
-        ("minimax", (sp(-2) + sp(0) + sp(-1) + sp(1)) / 2, -(sp(-1) + sp(1)) / 2),
-        ("nonsaturating", (sp(-2) + sp(0) + sp(-1) + sp(1)) / 2, (sp(1) + sp(-1)) / 2),
-        ("hinge", (0 + 1 + 0 + 2) / 2, 0.0),
-        ("relativistic", (sp(-3) + sp(1)) / 2, (sp(3) + sp(-1)) / 2),
-    ],
-)
-def test_losses_are_their_formulas(loss, discriminator, generator):
-    real, fake = torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 1.0])
-    assert LOSSES[loss].discriminator(real, fake).item() == pytest.approx(discriminator, abs=1e-6)
-    assert LOSSES[loss].generator(real, fake).item() == pytest.approx(generator, abs=1e-6)
-
-
-def test_minimax_loss_is_minus_the_value_of_the_game():
-    """At logits l, -L_D = E log sigma(D(x)) + E log(1 - sigma(D(G(z)))), and the generator minimises its second term."""
-    real, fake = torch.randn(2, 50, generator=seeded(), dtype=torch.float64)
-    second = (1 - fake.sigmoid()).log().mean()
-    value = real.sigmoid().log().mean() + second
-    assert torch.allclose(LOSSES["minimax"].discriminator(real, fake), -value)
-    assert torch.allclose(LOSSES["minimax"].generator(real, fake), second)
-
-
-def test_minimax_gradient_vanishes_where_the_discriminator_is_sure():
-    slopes = {}
-    for name in ("minimax", "nonsaturating"):
-        fake = torch.tensor([-12.0], requires_grad=True)
-        LOSSES[name].generator(torch.zeros(1), fake).backward()
-        slopes[name] = abs(fake.grad.item())
-    assert slopes["minimax"] < 1e-4
-    assert slopes["nonsaturating"] > 0.99
-
-
-def test_gradient_penalty_of_a_quadratic():
-    """D(x) = x^T A x / 2 has gradient A x: the penalty is E |A x|^2, and its derivative in A is known."""
-    a = torch.randn(3, 3, generator=seeded(), dtype=torch.float64)
-    a = (a + a.T).requires_grad_()
-    x = torch.randn(7, 3, generator=seeded(1), dtype=torch.float32).requires_grad_()
-    penalty = gradient_penalty(0.5 * torch.einsum("ni,ij,nj->n", x.double(), a, x.double()), x)
-    symmetric = 0.5 * (a + a.T)
-    assert torch.allclose(penalty.double(), (x.double() @ symmetric).square().sum(1).mean(), rtol=1e-5)
-    (gradient,) = torch.autograd.grad(penalty, a)
-    second_moment = (x.double().T @ x.double() / 7).detach()
-    product = (symmetric @ second_moment).detach()
-    assert torch.allclose(gradient, product + product.T, rtol=1e-4, atol=1e-5)
-
-
 def test_the_discriminator_minimises_game_and_half_gamma_penalties(fresh):
     model = DCGAN(PICTURE, latent=4, channels=4, width=8, penalty=3.0)
     loss = model.phases()[0].loss(batch(), seeded())
@@ -140,7 +88,7 @@ def test_r1_is_the_slope_found_by_finite_differences(fresh):
     with torch.no_grad():
         slopes = (head(network(x + eye)) - head(network(x - eye))).squeeze(1) / 2e-6
     x.requires_grad_()
-    penalty = gradient_penalty(head(network(x)).squeeze(1), x)
+    penalty = squared_slopes(head(network(x)).squeeze(1), x).mean()
     assert penalty.item() == pytest.approx(slopes.square().sum().item(), rel=1e-3)
 
 
@@ -159,7 +107,7 @@ def test_pictures_of_any_size_colours_and_levels(fresh, domain, given):
 def test_the_label_reaches_both_players(fresh):
     model = DCGAN(PICTURE, LABEL, latent=4, channels=4, width=8)
     assert not torch.equal(model.sample(4, given=0, generator=0), model.sample(4, given=1, generator=0))
-    x = model._scaled(batch().x)
+    x = model._seen(batch().x)
     with torch.no_grad():
         logits = [model.discriminator(x, torch.full((6,), label)) for label in range(2)]
     assert not torch.equal(*logits)
@@ -184,7 +132,11 @@ def test_tiny_is_tiny():
         (PICTURE, {"latent": 0}, RangeError, "0"),
         (PICTURE, {"channels": 2.5}, RangeError, "2.5"),
         (PICTURE, {"repeats": True}, RangeError, "True"),
-        (PICTURE, {"loss": "wasserstein"}, BadInput, "wasserstein"),
+        (PICTURE, {"loss": "earth"}, BadInput, "earth"),
+        (PICTURE, {"penalised": "nowhere"}, BadInput, "nowhere"),
+        (PICTURE, {"changes": ["size"]}, BadInput, "size"),
+        (PICTURE, {"packing": 0}, RangeError, "0"),
+        (PICTURE, {"lead": 0.0}, RangeError, "lead"),
         (PICTURE, {"penalty": -1.0}, RangeError, "-1"),
         (PICTURE, {"penalty": math.inf}, RangeError, "inf"),
     ],

@@ -1,13 +1,7 @@
 r"""Deep convolutional generative adversarial network (Radford et al. 2016, https://arxiv.org/abs/1511.06434).
 
 A generator of transposed convolutions, :math:`x = \tanh(\cdot)` from :math:`z \sim N(0, I)`, against a discriminator of
-strided convolutions without pooling. Each step has two phases, on fresh data and fresh noise:
-
-.. math::
-
-    D: \quad \min_D \; L_D(D(x), D(G(z))) + \tfrac{\gamma}{2} \left( E\|\nabla_x D(x)\|^2
-        + E\|\nabla_{\tilde x} D(\tilde x)\|^2 \right), \qquad
-    G: \quad \min_G \; L_G(D(x), D(G(z))).
+strided convolutions without pooling.
 
 What differs from the paper, beside normal codes and Adam without momentum, and why it then trains in minutes without tuning:
 the relativistic loss with zero-centred gradient penalties on data and samples (Huang et al. 2024,
@@ -15,36 +9,28 @@ https://arxiv.org/abs/2501.05441), and group instead of batch normalisation, in 
 a penalty at one datum meaningless, and its running statistics would move in the other player's phase. A dense hidden layer at
 the smallest scale lets each network see the whole picture: without it the logit of a shallow discriminator is a sum of local
 verdicts, and samples have right strokes in wrong places.
-
-Two slips that silently ruin this model:
-
-- Freezing D before its first step (``D.trainable = False``, as old Keras programs do after compiling D; Keras 3 reads the
-  flag when the step is first traced) means D never trains: its weights stay what they were. Here each phase names its own
-  parameters, and gradients go to them alone.
-- Reading running means as losses: "D(real) = D(fake)" in such logs is one average printed twice.
-
-Both players move in every step, each on a batch of its own; the generator touches only the terms that contain G.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, final
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..capability import Samples
 from ..domain import Discrete, Domain
-from ..errors import BadInput, RangeError, require_whole
-from ..learning import Batch, GradientTrained, Loss, Phase, Recipe
-from .loss import LOSSES, gradient_penalty
+from ..errors import require_whole
+from ..nn.transposed import TransposedConvolution
+from .game.game import Game
+from .game.losses import LossName
+from .game.pair import AdversarialPair
+from .game.penalties import Penalised
 
 __all__ = ["DCGAN"]
-
-LossName = Literal["relativistic", "nonsaturating", "minimax", "hinge"]
 
 CORNER = 7
 """Pictures are halved until neither side is longer than this: at least once, and twice above 4×4."""
@@ -55,7 +41,7 @@ SLOPE = 0.2
 
 
 @final
-class DCGAN(Samples, GradientTrained):
+class DCGAN(AdversarialPair):
     """A convolutional generator and its discriminator, for pictures of any size, colours and levels.
 
     Args:
@@ -65,12 +51,16 @@ class DCGAN(Samples, GradientTrained):
         latent: Entries of z.
         channels: Channels next to the picture; they double with each halving of its sides.
         width: Units of the dense layer at the smallest scale of each network.
-        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game) or ``hinge``.
-        penalty: Weight of the gradient penalties, 0 for none.
+        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge`` or ``wasserstein``.
+        penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
+        penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
+        packing: Data that the discriminator judges at once.
+        changes: Differentiable augmentation: some of ``colour``, ``translation`` and ``hole``.
         repeats: Discriminator updates for each generator update.
+        lead: The discriminator's learning rate, as a multiple of the generator's.
 
     Raises:
-        BadInput: if the data are not pictures, or there is no such loss.
+        BadInput: if the data are not pictures, or do not fit the game, or a name is not known.
         RangeError: if a number is out of range.
     """
 
@@ -91,24 +81,20 @@ class DCGAN(Samples, GradientTrained):
         width: int = 256,
         loss: LossName = "relativistic",
         penalty: float = 0.1,
+        penalised: Penalised = "both",
+        packing: int = 1,
+        changes: Sequence[str] = (),
         repeats: int = 1,
+        lead: float = 1.0,
     ) -> None:
-        super().__init__(domain, given)
-        reason = self.refuses(domain)
-        if reason is not None or not isinstance(domain, Discrete):
-            raise BadInput(f"DCGAN cannot take these data: {reason}.", got=domain)
-        for name, value in (("latent", latent), ("channels", channels), ("width", width), ("repeats", repeats)):
+        game = Game(loss, penalty, penalised, packing, tuple(changes))
+        super().__init__(domain, given, latent=latent, game=game, repeats=repeats, lead=lead)
+        for name, value in (("channels", channels), ("width", width)):
             require_whole(name, value, 1)
-        if loss not in LOSSES:
-            raise BadInput(f"loss is one of {', '.join(LOSSES)}.", got=loss)
-        if not 0 <= penalty < math.inf:
-            raise RangeError("penalty must be 0 or more and finite.", got=penalty)
-        self.latent, self.penalty, self.repeats = latent, penalty, repeats
-        self.loss = LOSSES[loss]
-        self.levels, self.top = domain.levels, max(1, domain.levels - 1)
         labels = len(self.given_frequencies)
+        judged = (packing * domain.shape[0], *domain.shape[1:])
         self.generator = _Generator(domain.shape, labels, latent, channels, width)
-        self.discriminator = _Discriminator(domain.shape, labels, channels, width, biased=not self.loss.paired)
+        self.discriminator = _Discriminator(judged, labels, channels, width, biased=not game.losses.paired)
 
     @classmethod
     def refuses(cls, domain: Domain) -> str | None:
@@ -121,52 +107,6 @@ class DCGAN(Samples, GradientTrained):
     def tiny(cls, domain: Domain, given: Domain | None = None) -> DCGAN:
         """Eight latents, four channels, twelve units."""
         return cls(domain, given, **cls.sizes["tiny"])
-
-    def recipe(self) -> Recipe:
-        """Adam without momentum, and a moving average of the generator."""
-        return Recipe(batch=64, rate=2e-3, betas=(0.0, 0.99), ema=0.995)
-
-    def phases(self) -> tuple[Phase, ...]:
-        """The discriminator, on fresh data as often as ``repeats`` says, then the generator."""
-        return (
-            Phase("discriminator", tuple(self.discriminator.parameters()), self._discriminator_loss, self.repeats),
-            Phase("generator", tuple(self.generator.parameters()), self._generator_loss),
-        )
-
-    def _discriminator_loss(self, batch: Batch, generator: Generator) -> Loss:
-        x = self._scaled(batch.x)
-        with torch.no_grad():
-            fake = self._generate(len(x), batch.given, generator)
-        x.requires_grad_(self.penalty > 0)
-        fake.requires_grad_(self.penalty > 0)
-        on_real, on_fake = self.discriminator(x, batch.given), self.discriminator(fake, batch.given)
-        game = self.loss.discriminator(on_real, on_fake)
-        parts = {"loss": game, "real": on_real.mean(), "fake": on_fake.mean()}
-        if not self.penalty:
-            return Loss(game, parts)
-        r1, r2 = gradient_penalty(on_real, x), gradient_penalty(on_fake, fake)
-        return Loss(game + self.penalty / 2 * (r1 + r2), {**parts, "r1": r1, "r2": r2})
-
-    def _generator_loss(self, batch: Batch, generator: Generator) -> Loss:
-        fake = self._generate(len(batch.x), batch.given, generator)
-        on_fake = self.discriminator(fake, batch.given)
-        on_real = on_fake.detach()
-        if self.loss.paired:
-            with torch.no_grad():
-                on_real = self.discriminator(self._scaled(batch.x), batch.given)
-        return Loss(self.loss.generator(on_real, on_fake))
-
-    def _generate(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
-        """Pictures on [-1, 1], ``(n, C, H, W)``."""
-        z = torch.randn(n, self.latent, generator=generator, device=self.device)
-        return self.generator(z, given).float()  # type: ignore[no-any-return]
-
-    def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
-        x = self._generate(n, given, generator)
-        return ((x + 1) * (self.top / 2)).round().clamp(0, self.levels - 1).to(torch.int64)
-
-    def _scaled(self, x: Tensor) -> Tensor:
-        return x.float() * (2 / self.top) - 1
 
 
 class _Generator(nn.Module):
@@ -184,7 +124,7 @@ class _Generator(nn.Module):
         scales = zip(reversed(widths), reversed(self.sizes[1:]), strict=True)
         self.norms = nn.ModuleList(nn.GroupNorm(_groups(c, size), c) for c, size in scales)
         sides = [*reversed(widths), shape[0]]
-        self.doublings = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in pairwise(sides))
+        self.doublings = nn.ModuleList(TransposedConvolution(a, b, 4, 2, 1) for a, b in pairwise(sides))
 
     def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
         if given is not None:

@@ -70,10 +70,12 @@ def architecture_for(name: str, domain: Domain) -> Architecture:
     return cast(Architecture, name)
 
 
-def perceptron(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
-    """Linear layers with GELU between them; one linear map if there are no hidden layers."""
+def perceptron(
+    inputs: int, hidden: Sequence[int], outputs: int, activation: type[nn.Module] = nn.GELU
+) -> nn.Sequential:
+    """Linear layers with activations between them; one linear map if there are no hidden layers."""
     sides = [inputs, *hidden]
-    parts = [layer for a, b in zip(sides, hidden, strict=False) for layer in (nn.Linear(a, b), nn.GELU())]
+    parts = [layer for a, b in zip(sides, hidden, strict=False) for layer in (nn.Linear(a, b), activation())]
     return nn.Sequential(*parts, nn.Linear(sides[-1], outputs))
 
 

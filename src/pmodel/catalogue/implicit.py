@@ -1,0 +1,43 @@
+"""Implicit models, and those of representation only."""
+
+from __future__ import annotations
+
+from .row import Row
+
+__all__ = ["MODELS"]
+
+MODELS: tuple[Row, ...] = (
+    Row(
+        name="gan",
+        target="pmodel.implicit.gan:GAN",
+        family="implicit",
+        density="none",
+        capabilities=("sample",),
+        domains=("discrete", "real"),
+        year=2014,
+        paper="https://arxiv.org/abs/1406.2661",
+        line="a perceptron that generates, taught by one that tells samples from data",
+    ),
+    Row(
+        name="dcgan",
+        target="pmodel.implicit.dcgan:DCGAN",
+        family="implicit",
+        density="none",
+        capabilities=("sample",),
+        domains=("discrete",),
+        year=2015,
+        paper="https://arxiv.org/abs/1511.06434",
+        line="a convolutional generator trained against a discriminator",
+    ),
+    Row(
+        name="autoencoder",
+        target="pmodel.representation.autoencoder:Autoencoder",
+        family="representation",
+        density="none",
+        capabilities=("encode", "decode"),
+        domains=("discrete", "real"),
+        year=2006,
+        paper="https://doi.org/10.1126/science.1127647",
+        line="a code for each datum and the way back; with a density of its codes it draws new data",
+    ),
+)

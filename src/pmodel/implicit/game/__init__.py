@@ -1,0 +1,1 @@
+"""The game that adversarial pairs play: losses, penalties, changes of pictures, packing, and the pair itself."""

@@ -1,0 +1,122 @@
+r"""The game of a generator and its discriminator, as functions of data, samples and a critic.
+
+.. math::
+
+    D: \quad \min_D \; L_D\big(D(T x), D(T G(z))\big) + \text{penalty}, \qquad
+    G: \quad \min_G \; L_G\big(D(T x), D(T G(z))\big)
+
+with the losses of ``losses``, the penalties of ``penalties`` and the changes T of ``augmentation``. With a packing of m the
+discriminator judges m data of one source at once (Lin et al. 2018, https://arxiv.org/abs/1712.04086): m samples of a generator
+that lacks modes look less like m data than one does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Generator, Tensor
+
+from ...errors import BadInput, RangeError, require_whole
+from ...learning import Loss
+from .augmentation import CHANGES, changed
+from .losses import LOSSES, Losses, LossName
+from .penalties import PENALISED, Penalised, between, slope_penalty, squared_slopes
+
+__all__ = ["Critic", "Game"]
+
+Critic = Callable[[Tensor, Tensor | None], Tensor]
+"""From data ``(N, *shape)`` and labels ``(N,)`` or None to logits ``(N,)``."""
+
+
+@final
+@dataclass(frozen=True)
+class Game:
+    """What both players minimise.
+
+    Args:
+        loss: A name of ``losses.LOSSES``.
+        penalty: The weight γ of the penalty on slopes, 0 for none.
+        penalised: Where slopes are penalised.
+        packing: Data that the discriminator judges at once.
+        changes: Names of ``augmentation.CHANGES``; pictures only.
+
+    Raises:
+        BadInput: if there is no such loss, penalty or change.
+        RangeError: if a number is out of range.
+    """
+
+    loss: LossName = "relativistic"
+    penalty: float = 0.1
+    penalised: Penalised = "both"
+    packing: int = 1
+    changes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require_known("loss", self.loss, LOSSES)
+        _require_known("penalised", self.penalised, PENALISED)
+        for name in self.changes:
+            _require_known("changes", name, CHANGES)
+        require_whole("packing", self.packing, 1)
+        if not 0 <= self.penalty < math.inf:
+            raise RangeError("penalty must be 0 or more and finite.", got=self.penalty)
+
+    @property
+    def losses(self) -> Losses:
+        """The functions of the loss."""
+        return LOSSES[self.loss]
+
+    def discriminator(
+        self, critic: Critic, real: Tensor, fake: Tensor, given: Tensor | None, generator: Generator
+    ) -> Loss:
+        """What the discriminator minimises; slopes are differentiated twice, so with a penalty all is float32.
+
+        Args:
+            critic: The discriminator.
+            real: Data ``(N, *shape)``, as the networks see them.
+            fake: As many samples.
+            given: The labels of both, or None.
+            generator: Of the changes and of the points between.
+        """
+        with torch.autocast(real.device.type, enabled=torch.is_autocast_enabled(real.device.type) and not self.penalty):
+            real, fake = (self._judged(x.float(), generator).requires_grad_(self.penalty > 0) for x in (real, fake))
+            on_real, on_fake = critic(real, given), critic(fake, given)
+            game = self.losses.discriminator(on_real, on_fake)
+            parts = {"loss": game, "real": on_real.mean(), "fake": on_fake.mean()}
+            if not self.penalty:
+                return Loss(game, parts)
+            if self.penalised == "between":
+                x = between(real.detach(), fake.detach(), generator).requires_grad_()
+                parts["slope"] = slope_penalty(critic(x, given), x)
+                return Loss(game + self.penalty * parts["slope"], parts)
+            if self.penalised != "samples":
+                parts["r1"] = squared_slopes(on_real, real).mean()
+            if self.penalised != "data":
+                parts["r2"] = squared_slopes(on_fake, fake).mean()
+            return Loss(game + self.penalty / 2 * sum(parts[name] for name in ("r1", "r2") if name in parts), parts)
+
+    def generator(self, critic: Critic, real: Tensor, fake: Tensor, given: Tensor | None, generator: Generator) -> Loss:
+        """What the generator minimises; ``real`` is looked at where the loss compares samples with data."""
+        on_fake = critic(self._judged(fake, generator), given)
+        on_real = on_fake.detach()
+        if self.losses.paired:
+            with torch.no_grad():
+                on_real = critic(self._judged(real, generator), given)
+        return Loss(self.losses.generator(on_real, on_fake))
+
+    def _judged(self, x: Tensor, generator: Generator) -> Tensor:
+        """Data as the discriminator sees them: changed, and ``packing`` of them as one."""
+        return packed(changed(x, self.changes, generator), self.packing)
+
+
+def packed(x: Tensor, m: int) -> Tensor:
+    """``(N, C, *sides)`` to ``(N // m, m · C, *sides)``: m data side by side as channels; a rest is left out."""
+    return x if m == 1 else x[: len(x) // m * m].reshape(len(x) // m, -1, *x.shape[2:])
+
+
+def _require_known(what: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise BadInput(f"{what} is one of {', '.join(known)}.", got=name)

@@ -1,0 +1,126 @@
+r"""A generator and a discriminator as a model: the phases, and how data reach the networks.
+
+Each step has two phases, on fresh data and fresh noise; each moves its own player and nothing else. While one learns the other
+rests: it is in evaluation mode, so that layers with a memory, such as spectral or batch normalisation, keep theirs.
+
+Two slips that silently ruin such models:
+
+- Freezing D before its first step (``D.trainable = False``, as old Keras programs do after compiling D; Keras 3 reads the
+  flag when the step is first traced) means D never trains: its weights stay what they were. Here each phase names its own
+  parameters, and gradients go to them alone.
+- Reading running means as losses: "D(real) = D(fake)" in such logs is one average printed twice.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ...capability import Samples
+from ...domain import Discrete, Domain
+from ...errors import BadInput, RangeError, require_whole
+from ...learning import Batch, GradientTrained, Loss, Phase, Recipe
+from .game import Game
+
+__all__ = ["AdversarialPair"]
+
+
+class AdversarialPair(Samples, GradientTrained):
+    """A generator of z ~ N(0, I) and a discriminator of its samples.
+
+    A model makes the two networks after this constructor: ``generator`` takes z ``(N, latent)`` and labels ``(N,)`` or None,
+    and returns data as the networks see them, ``(N, *shape)``: discrete levels on [-1, 1], real entries as they are.
+    ``discriminator`` takes such data, ``game.packing`` of them as channels of one, and labels, and returns logits ``(N,)``.
+
+    Args:
+        domain: Of the data.
+        given: A class label or None.
+        latent: Entries of z.
+        game: What the players minimise.
+        repeats: Discriminator updates for each generator update.
+        lead: The discriminator's learning rate, as a multiple of the generator's.
+
+    Raises:
+        BadInput: if the game does not fit the data.
+        RangeError: if a number is out of range.
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+
+    @abstractmethod
+    def __init__(
+        self, domain: Domain, given: Domain | None, *, latent: int, game: Game, repeats: int = 1, lead: float = 1.0
+    ) -> None:
+        super().__init__(domain, given)
+        reason = self.refuses(domain)
+        if reason is not None:
+            raise BadInput(f"{type(self).__name__} cannot take these data: {reason}.", got=domain)
+        if given is not None and game.packing > 1:
+            raise BadInput(
+                "A pack holds data of any label: packing is for models without.", got=f"packing={game.packing}"
+            )
+        if game.changes and len(domain.shape) != 3:
+            raise BadInput("changes are those of pictures.", got=domain, hint="leave changes out")
+        self.latent = require_whole("latent", latent, 1)
+        self.repeats = require_whole("repeats", repeats, 1)
+        if not 0 < lead <= 100:
+            raise RangeError("lead is a positive number of at most 100.", got=lead)
+        self.game, self.lead = game, lead
+        self.levels = domain.levels if isinstance(domain, Discrete) else 0
+
+    def recipe(self) -> Recipe:
+        """Adam without momentum, and a moving average of the generator."""
+        return Recipe(batch=64, rate=2e-3, betas=(0.0, 0.99), ema=0.995)
+
+    def phases(self) -> tuple[Phase, ...]:
+        """The discriminator, on fresh data as often as ``repeats`` says, then the generator."""
+        critic, maker = (tuple(player.parameters()) for player in (self.discriminator, self.generator))
+        return (
+            Phase("discriminator", critic, self._discriminator_loss, self.repeats, rate=self.lead),
+            Phase("generator", maker, self._generator_loss),
+        )
+
+    def _discriminator_loss(self, batch: Batch, generator: Generator) -> Loss:
+        with torch.no_grad(), resting(self.generator):
+            fake = self._generated(len(batch.x), batch.given, generator)
+        return self.game.discriminator(self.discriminator, self._seen(batch.x), fake, batch.given, generator)
+
+    def _generator_loss(self, batch: Batch, generator: Generator) -> Loss:
+        fake = self._generated(len(batch.x), batch.given, generator)
+        with resting(self.discriminator):
+            return self.game.generator(self.discriminator, self._seen(batch.x), fake, batch.given, generator)
+
+    def _generated(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
+        """Samples as the networks see them, ``(n, *shape)``."""
+        z = torch.randn(n, self.latent, generator=generator, device=self.device)
+        made: Tensor = self.generator(z, given)
+        return made.float()
+
+    def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
+        return self._shown(self._generated(n, given, generator))
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """Data as the networks see them."""
+        return x.float() * (2 / max(1, self.levels - 1)) - 1 if self.levels else x.float()
+
+    def _shown(self, y: Tensor) -> Tensor:
+        """Data from what the networks see: the nearest levels."""
+        if not self.levels:
+            return y
+        return ((y + 1) * (max(1, self.levels - 1) / 2)).round().clamp(0, self.levels - 1).to(torch.int64)
+
+
+@contextmanager
+def resting(player: nn.Module) -> Iterator[None]:
+    """A network in evaluation mode, for a while."""
+    mode = player.training
+    player.eval()
+    try:
+        yield
+    finally:
+        player.train(mode)

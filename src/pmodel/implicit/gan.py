@@ -1,0 +1,133 @@
+r"""Generative adversarial network (Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661): two perceptrons.
+
+.. math:: x = G(z), \quad z \sim N(0, I), \qquad \min_G \max_D \; E_x[\log \sigma(D(x))] + E_z[\log(1 - \sigma(D(G(z))))].
+
+For points, rows of reals and small pictures. What differs from the paper by default is the game: the relativistic loss with
+zero-centred penalties on data and samples (Huang et al. 2024, https://arxiv.org/abs/2501.05441). With ``loss=minimax`` and
+``penalty=0`` it is the paper's, which on a ring of modes keeps a few of them and moves from one to the next.
+
+Units are rectified: a generator of separate modes is steep between them and flat on them, which a few sharp bends make. With
+smooth units as many steps left four times as many samples between the modes of a grid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..domain import Discrete, Domain, Real
+from ..errors import require_whole
+from ..learning import Recipe
+from ..nn.trunks import perceptron
+from .game.game import Game
+from .game.losses import LossName
+from .game.pair import AdversarialPair
+from .game.penalties import Penalised
+
+__all__ = ["GAN"]
+
+
+@final
+class GAN(AdversarialPair):
+    """A perceptron that generates and one that discriminates, for points, rows and pictures.
+
+    Args:
+        domain: Real or discrete data of any shape; levels are taken for numbers.
+        given: A class label, told to both players; or None.
+        latent: Entries of z. None takes as many as a datum has, but from 2 to 32.
+        layers: Hidden layers of each player.
+        width: Units of each.
+        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge`` or ``wasserstein``.
+        penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
+        penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
+        packing: Data that the discriminator judges at once.
+        changes: Differentiable augmentation of pictures: some of ``colour``, ``translation`` and ``hole``.
+        repeats: Discriminator updates for each generator update.
+        lead: The discriminator's learning rate, as a multiple of the generator's.
+
+    Raises:
+        BadInput: if the data do not fit the game, or a name is not known.
+        RangeError: if a number is out of range.
+    """
+
+    natives: ClassVar[tuple[type[Domain], ...]] = (Discrete, Real)
+    conditional: ClassVar[bool] = True
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"latent": 4, "layers": 2, "width": 16},
+        "small": {"width": 64},
+    }
+
+    def __init__(
+        self,
+        domain: Domain,
+        given: Domain | None = None,
+        *,
+        latent: int | None = None,
+        layers: int = 3,
+        width: int = 128,
+        loss: LossName = "relativistic",
+        penalty: float = 0.02,
+        penalised: Penalised = "both",
+        packing: int = 1,
+        changes: Sequence[str] = (),
+        repeats: int = 1,
+        lead: float = 1.0,
+    ) -> None:
+        game = Game(loss, penalty, penalised, packing, tuple(changes))
+        latent = min(32, max(2, domain.entries)) if latent is None else latent
+        super().__init__(domain, given, latent=latent, game=game, repeats=repeats, lead=lead)
+        require_whole("layers", layers, 1)
+        require_whole("width", width, 1)
+        labels, hidden = len(self.given_frequencies), [width] * layers
+        self.generator = _Generator(domain, labels, latent, hidden)
+        self.discriminator = _Discriminator(packing * domain.entries, labels, hidden, biased=not game.losses.paired)
+
+    @classmethod
+    def tiny(cls, domain: Domain, given: Domain | None = None) -> GAN:
+        """Four latents and two hidden layers of 16 units."""
+        return cls(domain, given, **cls.sizes["tiny"])
+
+    def recipe(self) -> Recipe:
+        """The shorter memory of Adam lets the discriminator follow where samples go."""
+        return dataclasses.replace(super().recipe(), betas=(0.0, 0.9))
+
+
+class _Generator(nn.Module):
+    """From z and label to a datum; levels, which end, come from a tanh."""
+
+    def __init__(self, domain: Domain, labels: int, latent: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.labels, self.shape, self.bounded = labels, domain.shape, isinstance(domain, Discrete)
+        self.layers = perceptron(latent + labels, hidden, domain.entries, nn.ReLU)
+        for layer in self.layers[
+            :-1:2
+        ]:  # samples differ from the start: PyTorch's weights would shrink z layer by layer
+            nn.init.kaiming_normal_(cast(Tensor, layer.weight), nonlinearity="relu")
+
+    def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
+        y: Tensor = self.layers(_told(z, given, self.labels)).reshape(len(z), *self.shape)
+        return torch.tanh(y) if self.bounded else y
+
+
+class _Discriminator(nn.Module):
+    """From a datum, or a pack of them, and label to a logit. A loss of differences D(x) - D(G(z)) has no use for a bias."""
+
+    def __init__(self, entries: int, labels: int, hidden: Sequence[int], *, biased: bool) -> None:
+        super().__init__()
+        self.labels = labels
+        self.features = nn.Sequential(perceptron(entries + labels, hidden[:-1], hidden[-1], nn.ReLU), nn.ReLU())
+        self.head = nn.Linear(hidden[-1], 1, bias=biased)
+
+    def forward(self, x: Tensor, given: Tensor | None) -> Tensor:
+        logits: Tensor = self.head(self.features(_told(x.flatten(1), given, self.labels)))
+        return logits.squeeze(1).float()
+
+
+def _told(x: Tensor, given: Tensor | None, labels: int) -> Tensor:
+    """Rows with the label beside them, one-hot."""
+    return x if given is None else torch.cat([x, F.one_hot(given, labels).to(x.dtype)], 1)
