@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -104,10 +104,6 @@ class _Generator(nn.Module):
         super().__init__()
         self.labels, self.shape, self.bounded = labels, domain.shape, isinstance(domain, Discrete)
         self.layers = perceptron(latent + labels, hidden, domain.entries, nn.ReLU)
-        for layer in self.layers[
-            :-1:2
-        ]:  # samples differ from the start: PyTorch's weights would shrink z layer by layer
-            nn.init.kaiming_normal_(cast(Tensor, layer.weight), nonlinearity="relu")
 
     def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
         y: Tensor = self.layers(_told(z, given, self.labels)).reshape(len(z), *self.shape)
