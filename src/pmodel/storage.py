@@ -246,7 +246,8 @@ def _read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tenso
                     raise RunError(
                         f"{path}: {name} has the wrong shape.", got=shape, hint=f"expected {tuple(tensor.shape)}"
                     )
-            tensors = {name: file.get_tensor(name) for name in expected}
+            # Copies, each aligned as PyTorch aligns: at the odd places of a file, sums are rounded otherwise.
+            tensors = {name: file.get_tensor(name).clone() for name in expected}
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path} cannot be read as safetensors.", got=str(error)) from error
     for name, tensor in expected.items():

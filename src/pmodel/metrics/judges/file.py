@@ -193,7 +193,7 @@ def _require_fitting(header: Mapping[str, Any], network: Network) -> None:
 
 def _filled(network: Network, content: bytes) -> Network:
     try:
-        tensors = {name: tensor.float() for name, tensor in from_bytes(content).items()}
+        tensors = {name: tensor.float().clone() for name, tensor in from_bytes(content).items()}  # aligned: see storage
         network.load_state_dict(tensors, assign=True)
     except (SafetensorError, RuntimeError) as error:
         raise RunError("The tensors of this judge cannot be read.", got=str(error)) from error
