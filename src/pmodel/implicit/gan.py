@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..domain import Discrete, Domain, Real
+from ..domain import Domain, Real
 from ..errors import require_whole
 from ..learning import Recipe
 from ..nn.trunks import perceptron
@@ -37,7 +37,7 @@ class GAN(AdversarialPair):
     """A perceptron that generates and one that discriminates, for points, rows and pictures.
 
     Args:
-        domain: Real or discrete data of any shape; levels are taken for numbers.
+        domain: Real data of any shape; ``make`` standardises them, and dequantises levels.
         given: A class label, told to both players; or None.
         latent: Entries of z. None takes as many as a datum has, but from 2 to 32.
         layers: Hidden layers of each player.
@@ -55,7 +55,7 @@ class GAN(AdversarialPair):
         RangeError: if a number is out of range.
     """
 
-    natives: ClassVar[tuple[type[Domain], ...]] = (Discrete, Real)
+    natives: ClassVar[tuple[type[Domain], ...]] = (Real,)
     conditional: ClassVar[bool] = True
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"latent": 4, "layers": 2, "width": 16},
@@ -98,16 +98,16 @@ class GAN(AdversarialPair):
 
 
 class _Generator(nn.Module):
-    """From z and label to a datum; levels, which end, come from a tanh."""
+    """From z and label to a datum."""
 
     def __init__(self, domain: Domain, labels: int, latent: int, hidden: Sequence[int]) -> None:
         super().__init__()
-        self.labels, self.shape, self.bounded = labels, domain.shape, isinstance(domain, Discrete)
+        self.labels, self.shape = labels, domain.shape
         self.layers = perceptron(latent + labels, hidden, domain.entries, nn.ReLU)
 
     def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
-        y: Tensor = self.layers(_told(z, given, self.labels)).reshape(len(z), *self.shape)
-        return torch.tanh(y) if self.bounded else y
+        x: Tensor = self.layers(_told(z, given, self.labels))
+        return x.reshape(len(z), *self.shape)
 
 
 class _Discriminator(nn.Module):

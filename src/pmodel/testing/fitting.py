@@ -22,7 +22,9 @@ __all__ = ["descend", "learn", "passes", "start"]
 BATCH = 64
 
 
-def learn(model: Model, data: Batch, *, steps: int = 100, iterations: int = 12, seed: int = 0) -> Model:
+def learn(
+    model: Model, data: Batch, *, steps: int = 100, iterations: int = 12, seed: int = 0, settle: bool = False
+) -> Model:
     """Bring a model into a learned state, in place.
 
     Args:
@@ -31,10 +33,11 @@ def learn(model: Model, data: Batch, *, steps: int = 100, iterations: int = 12, 
         steps: Gradient steps, for a model that has phases.
         iterations: Passes over the data, for a model that has statistics.
         seed: Of everything random.
+        settle: Whether steps get shorter, down to none at the end: players of a game, and chains, go round at full length.
     """
     start(model, data, seed)
     if "phases" in model.learns:
-        for _ in descend(model, data, steps=steps, seed=seed):
+        for _ in descend(model, data, steps=steps, seed=seed, settle=settle):
             pass
     if "statistics" in model.learns:
         for _ in passes(model, data, iterations=iterations, seed=seed):
@@ -52,15 +55,17 @@ def start(model: Model, data: Batch, seed: int) -> None:
         model.prepare(data.x, data.given, generator(seed, "prepare"))
 
 
-def descend(model: Any, data: Batch, *, steps: int, seed: int) -> Iterator[Phase]:
+def descend(model: Any, data: Batch, *, steps: int, seed: int, settle: bool = False) -> Iterator[Phase]:
     """Gradient steps, every phase in turn; yields each phase once it has moved."""
     model.train()
     phases: tuple[Phase, ...] = model.phases()
     recipe = model.recipe()
-    adam = {p.name: torch.optim.Adam(p.parameters, lr=max(recipe.rate, 2e-3), betas=recipe.betas) for p in phases}
+    rate = max(recipe.rate, 2e-3)
+    adam = {p.name: torch.optim.Adam(p.parameters, lr=rate, betas=recipe.betas) for p in phases}
     for step in range(steps):
         model.advance(step / steps)
         for phase in phases:
+            adam[phase.name].param_groups[0]["lr"] = rate * (1 - step / steps if settle else 1)
             if step and phase.begin is not None and phase.starts((step - 1) / steps, step / steps):
                 with torch.no_grad():
                     phase.begin(data, generator(seed, "begin", phase.name))

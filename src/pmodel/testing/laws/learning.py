@@ -118,7 +118,7 @@ def likelihood_never_falls(subject: Subject) -> None:
 
 def learns_its_data(subject: Subject) -> None:
     """After some learning, samples are at most half as far from the data as noise in the data's range (energy distance)."""
-    model = learn(subject.fresh(), subject.data, steps=1500, iterations=100)
+    model = learn(subject.fresh(), subject.data, steps=1500, iterations=100, settle=True)
     if model.nested[-1].size <= 2 * subject.domain.entries:
         return  # a box has as many numbers
     data = toy(subject.case, 1000, generator(5, "conformance"), complete=True).x.flatten(1).double()

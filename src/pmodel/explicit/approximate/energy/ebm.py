@@ -100,7 +100,15 @@ class EBM(Samples, Partitioned, GradientTrained):
     weighted = False
     chunk: int = 2**18
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"layers": 1, "width": 16, "channels": 8, "chains": 128, "sweeps": 3, "temperatures": 10},
+        "tiny": {
+            "layers": 1,
+            "width": 16,
+            "channels": 8,
+            "chains": 128,
+            "sweeps": 3,
+            "restart": 0.01,
+            "temperatures": 10,
+        },
         "small": {"layers": 1, "width": 64, "channels": 16, "chains": 512},
     }
 
