@@ -569,6 +569,13 @@ def test_a_loss_explodes_when_it_stays_large(clouds):
     assert "--set train.rate" in str(caught.value)
 
 
+def test_a_loss_of_a_phase_that_begins_later_is_compared_with_its_own_start(clouds):
+    reports = [{"fit.loss": 2.0}, {"late.loss": 3.0 * EXPLODED}, *[{"late.loss": 2.0 * EXPLODED}] * 3]
+    assert not any(heard(Drawn(clouds.domain), clouds, list(enumerate(reports, 1))))
+    with pytest.raises(Diverged, match="late"):
+        heard(Drawn(clouds.domain), clouds, list(enumerate([*reports, *[{"late.loss": 4e3 * EXPLODED}] * 3], 1)))
+
+
 def test_a_run_that_went_back_is_heard_afresh(clouds):
     fine, large = {"fit.loss": 2.0}, {"fit.loss": 3 * EXPLODED}
     assert not any(heard(Drawn(clouds.domain), clouds, [(1, fine), (2, large), (3, large), (2, large), (3, fine)]))

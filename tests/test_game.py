@@ -118,6 +118,13 @@ def test_the_discriminator_minimises_the_game_and_its_penalties(where, weight):
         assert loss.parts["r2"].item() == pytest.approx((4 * fake.square().sum(1)).mean().item(), rel=1e-5)
 
 
+def test_a_drift_holds_the_logits_of_data_near_zero():
+    real, fake = torch.randn(2, 5, 2, generator=seeded())
+    loss = Game("wasserstein", 0.0, drift=0.5).discriminator(sure, real, fake, None, seeded())
+    expected = (sure(fake) - sure(real)).mean() + 0.5 * sure(real).square().mean()
+    assert loss.total.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def solved(game, p, q, steps=4000):
     """The logits of two points at which the discriminator of a game on two points is at its best, by gradient descent.
 

@@ -30,6 +30,17 @@ MODELS: tuple[Row, ...] = (
         line="a convolutional generator trained against a discriminator",
     ),
     Row(
+        name="progan",
+        target="pmodel.implicit.progan:ProGAN",
+        family="implicit",
+        density="none",
+        capabilities=("sample",),
+        domains=("discrete",),
+        year=2017,
+        paper="https://arxiv.org/abs/1710.10196",
+        line="a convolutional pair that grows in training, doubling by doubling",
+    ),
+    Row(
         name="autoencoder",
         target="pmodel.representation.autoencoder:Autoencoder",
         family="representation",

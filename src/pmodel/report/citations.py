@@ -40,6 +40,7 @@ MODEL_SOURCES = {
     "ebm": "du2019",
     "ddpm": "ho2020",
     "dcgan": "radford2016",
+    "progan": "karras2018",
     "autoencoder": "hinton2006",
 }
 """The entry of each model's paper."""

@@ -155,14 +155,14 @@ class Doctor:
         return not self.recent or not self._exploded(self.recent[-1])
 
     def _exploded(self, losses: Mapping[str, float]) -> set[str]:
-        """The losses that are much larger than any of their phase were at the start."""
+        """The losses that are much larger than any of their phase were at its start."""
         scales = ((name, value, self.scales.get(name.partition(".")[0], math.inf)) for name, value in losses.items())
         return {name for name, value, scale in scales if abs(value) > EXPLODED * scale}
 
     def _refuse_exploded(self) -> None:
-        if not self.scales:
-            for name, value in self.recent[0].items():
-                phase = name.partition(".")[0]
+        known = set(self.scales)
+        for name, value in self.recent[-1].items():
+            if (phase := name.partition(".")[0]) not in known:  # it has begun
                 self.scales[phase] = max(self.scales.get(phase, 1.0), abs(value))
         last = list(self.recent)[-REPORTS:]
         lasting = set.intersection(*map(self._exploded, last)) if len(last) == REPORTS else set[str]()

@@ -199,9 +199,10 @@ class Stepper:
         )
 
     def gradients(self, number: int) -> Gradients:
-        """Each phase's loss and flat gradient on a batch, without a step."""
+        """Each phase's loss and flat gradient on a batch, without a step, in the middle of its span."""
         found: Gradients = {}
         for phase in self.phases:
+            self.model.advance(sum(phase.span) / 2)
             loss = self._loss(phase, self.batches.shard(number, 0), number, 0, 0)
             gradient = torch.autograd.grad(loss.total, phase.parameters, allow_unused=True)
             flat = [g.detach().float().flatten() for g in gradient if g is not None]

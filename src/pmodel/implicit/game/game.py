@@ -43,6 +43,7 @@ class Game:
         penalised: Where slopes are penalised.
         packing: Data that the discriminator judges at once.
         changes: Names of ``augmentation.CHANGES``; pictures only.
+        drift: The weight of E[D(x)²] at data, 0 for none: a Wasserstein critic is known up to a constant, which else wanders.
 
     Raises:
         BadInput: if there is no such loss, penalty or change.
@@ -54,6 +55,7 @@ class Game:
     penalised: Penalised = "both"
     packing: int = 1
     changes: tuple[str, ...] = ()
+    drift: float = 0.0
 
     def __post_init__(self) -> None:
         _require_known("loss", self.loss, LOSSES)
@@ -61,8 +63,9 @@ class Game:
         for name in self.changes:
             _require_known("changes", name, CHANGES)
         require_whole("packing", self.packing, 1)
-        if not 0 <= self.penalty < math.inf:
-            raise RangeError("penalty must be 0 or more and finite.", got=self.penalty)
+        for name, weight in (("penalty", self.penalty), ("drift", self.drift)):
+            if not 0 <= weight < math.inf:
+                raise RangeError(f"{name} must be 0 or more and finite.", got=weight)
 
     @property
     def losses(self) -> Losses:
@@ -86,6 +89,9 @@ class Game:
             on_real, on_fake = critic(real, given), critic(fake, given)
             game = self.losses.discriminator(on_real, on_fake)
             parts = {"loss": game, "real": on_real.mean(), "fake": on_fake.mean()}
+            if self.drift:
+                parts["drift"] = on_real.square().mean()
+                game = game + self.drift * parts["drift"]
             if not self.penalty:
                 return Loss(game, parts)
             if self.penalised == "between":

@@ -14,7 +14,7 @@ Two slips that silently ruin such models:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -79,27 +79,42 @@ class AdversarialPair(Samples, GradientTrained):
 
     def phases(self) -> tuple[Phase, ...]:
         """The discriminator, on fresh data as often as ``repeats`` says, then the generator."""
-        critic, maker = (tuple(player.parameters()) for player in (self.discriminator, self.generator))
-        return (
-            Phase("discriminator", critic, self._discriminator_loss, self.repeats, rate=self.lead),
-            Phase("generator", maker, self._generator_loss),
-        )
+        return self._turns(self.discriminator.parameters(), self.generator.parameters())
+
+    def _turns(
+        self,
+        critic: Iterable[nn.Parameter],
+        maker: Iterable[nn.Parameter],
+        stage: str = "",
+        span: tuple[float, float] = (0.0, 1.0),
+    ) -> tuple[Phase, Phase]:
+        """The phases of a stage of training, in which these parameters of the discriminator and of the generator learn."""
+        first = Phase(f"discriminator{stage}", tuple(critic), self._discriminator_loss, self.repeats, span, self.lead)
+        return first, Phase(f"generator{stage}", tuple(maker), self._generator_loss, span=span)
 
     def _discriminator_loss(self, batch: Batch, generator: Generator) -> Loss:
         with torch.no_grad(), resting(self.generator):
             fake = self._generated(len(batch.x), batch.given, generator)
-        return self.game.discriminator(self.discriminator, self._seen(batch.x), fake, batch.given, generator)
+        return self.game.discriminator(self._judged, self._seen(batch.x), fake, batch.given, generator)
 
     def _generator_loss(self, batch: Batch, generator: Generator) -> Loss:
         fake = self._generated(len(batch.x), batch.given, generator)
         with resting(self.discriminator):
-            return self.game.generator(self.discriminator, self._seen(batch.x), fake, batch.given, generator)
+            return self.game.generator(self._judged, self._seen(batch.x), fake, batch.given, generator)
 
     def _generated(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
         """Samples as the networks see them, ``(n, *shape)``."""
-        z = torch.randn(n, self.latent, generator=generator, device=self.device)
+        return self._made(torch.randn(n, self.latent, generator=generator, device=self.device), given)
+
+    def _made(self, z: Tensor, given: Tensor | None) -> Tensor:
+        """G(z) as the networks see it."""
         made: Tensor = self.generator(z, given)
         return made.float()
+
+    def _judged(self, x: Tensor, given: Tensor | None) -> Tensor:
+        """The logits of data as the networks see them, ``(N,)``."""
+        logits: Tensor = self.discriminator(x, given)
+        return logits
 
     def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
         return self._shown(self._generated(n, given, generator))

@@ -33,7 +33,8 @@ def squared_slopes(logits: Tensor, x: Tensor) -> Tensor:
     It is differentiable in the discriminator's parameters. R1 and R2 are its means at data and at samples.
 
     Args:
-        logits: D(x), ``(N,)``; each may depend on its own datum only, so no batch normalisation.
+        logits: D(x), ``(N,)``; each depends on its own datum only, so no batch normalisation. Where one depends on the others
+            too, as with minibatch deviation, these are the slopes of the sum of all logits as one function of all the data.
         x: The input, ``(N, *shape)``, that requires gradients.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)

@@ -1,0 +1,316 @@
+r"""Progressive growing of adversarial pairs (Karras et al. 2018, https://arxiv.org/abs/1710.10196).
+
+Both players start at about 4×4 and double: 4, 8, 16, ... up to the picture. A doubling is faded in. With :math:`h_k` the
+generator's features at scale k, :math:`\uparrow` doubling by repetition, :math:`\downarrow` halving by means, and
+:math:`\alpha` from 0 to 1, the generator paints, and the discriminator reads,
+
+.. math::
+
+    x = (1 - \alpha) \uparrow T_{k-1}(h_{k-1}) + \alpha \, T_k(h_k), \qquad h_k = G_k(\uparrow h_{k-1}),
+
+    f_{k-1} = (1 - \alpha)\, F_{k-1}(\downarrow x) + \alpha \downarrow D_k(F_k(x)),
+
+where T and F go to and from colours by 1×1 convolutions. Data are seen at the same scale, faded in the same way:
+:math:`(1 - \alpha) \uparrow\downarrow x + \alpha x`. At :math:`\alpha = 0` this is the smaller pair on doubled pictures, at
+:math:`\alpha = 1` the larger one alone.
+
+**Growth is a function of the progress of training** (``grown_at``): up to ``growth`` each scale is held and then the next one
+faded in, all for the same number of steps; after it the whole pair learns. A stage is a span from the beginning of one fade to
+that of the next, with a phase for each player that moves what has grown by then. How far the pair has grown is kept in the
+model, so that one that is cut or saved on the way samples what it has learned, doubled to the full size. A fresh model counts
+as grown.
+
+What differs from the paper: by default the relativistic loss with zero-centred penalties (Huang et al. 2024), which needs no
+tuning of a critic; ``loss=wasserstein penalised=between penalty=10 drift=0.001`` is the paper's. A label is told to the
+discriminator by projection. ``equalised`` says what slopes mean where the discriminator sees a whole batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..domain import Discrete, Domain
+from ..errors import RangeError, require_whole
+from ..learning import Phase, Recipe
+from .equalised import (
+    Doubled,
+    EqualisedConvolution,
+    EqualisedLinear,
+    Halved,
+    MinibatchDeviation,
+    PixelNorm,
+    doubled,
+    halved,
+    halved_sides,
+)
+from .game.game import Game
+from .game.losses import LossName
+from .game.pair import AdversarialPair
+from .game.penalties import Penalised
+
+__all__ = ["ProGAN", "grown_at"]
+
+CORNER = 4
+"""Pictures are halved until neither side is longer than this."""
+SLOPE = 0.2
+"""Of the leaky rectifiers."""
+
+
+@final
+class ProGAN(AdversarialPair):
+    """A pair of convolutional networks that grow in training, for pictures of any size, colours and levels.
+
+    Args:
+        domain: Pictures, ``Discrete((C, H, W), levels)``.
+        given: A class label, told to the generator beside z and to the discriminator by projection (Miyato & Koyama 2018);
+            or None.
+        latent: Entries of z.
+        channels: Channels next to the picture; they double with each halving of its sides.
+        widest: Channels at most.
+        growth: The part of training after which the pair has grown.
+        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge`` or ``wasserstein``.
+        penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
+        penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
+        drift: Weight of the penalty on the discriminator's squared logits at data.
+        packing: Data that the discriminator judges at once.
+        changes: Differentiable augmentation: some of ``colour``, ``translation`` and ``hole``.
+        repeats: Discriminator updates for each generator update.
+        lead: The discriminator's learning rate, as a multiple of the generator's.
+
+    Raises:
+        BadInput: if the data are not pictures, or do not fit the game, or a name is not known.
+        RangeError: if a number is out of range.
+    """
+
+    natives: ClassVar[tuple[type[Domain], ...]] = (Discrete,)
+    conditional: ClassVar[bool] = True
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"latent": 8, "channels": 6, "widest": 6},
+        "small": {"latent": 32, "channels": 8, "widest": 32},
+    }
+    generator: _Generator
+    discriminator: _Discriminator
+    grown: Tensor
+
+    def __init__(
+        self,
+        domain: Domain,
+        given: Domain | None = None,
+        *,
+        latent: int = 64,
+        channels: int = 16,
+        widest: int = 64,
+        growth: float = 0.5,
+        loss: LossName = "relativistic",
+        penalty: float = 0.1,
+        penalised: Penalised = "both",
+        drift: float = 0.0,
+        packing: int = 1,
+        changes: Sequence[str] = (),
+        repeats: int = 1,
+        lead: float = 1.0,
+    ) -> None:
+        game = Game(loss, penalty, penalised, packing, tuple(changes), drift)
+        super().__init__(domain, given, latent=latent, game=game, repeats=repeats, lead=lead)
+        for name, value in (("channels", channels), ("widest", widest)):
+            require_whole(name, value, 1)
+        if not 0 < growth < 1:
+            raise RangeError("growth is a part of training, between 0 and 1.", got=growth)
+        self.growth, self.scales = growth, _scales(domain.shape)
+        widths = [min(widest, channels * 2**halvings) for halvings in reversed(range(len(self.scales)))]
+        labels, colours = len(self.given_frequencies), domain.shape[0]
+        self.generator = _Generator(self.scales, widths, colours, labels, latent)
+        biased = drift > 0 or not game.losses.paired
+        self.discriminator = _Discriminator(self.scales, widths, packing * colours, labels, biased=biased)
+        self.register_buffer("grown", torch.tensor(len(self.scales) - 1.0, dtype=torch.float64))
+
+    @classmethod
+    def refuses(cls, domain: Domain) -> str | None:
+        """It takes pictures."""
+        if isinstance(domain, Discrete) and len(domain.shape) == 3:
+            return None
+        return "it takes pictures of shape (C, H, W) with discrete levels"
+
+    @classmethod
+    def tiny(cls, domain: Domain, given: Domain | None = None) -> ProGAN:
+        """Eight latents and six channels."""
+        return cls(domain, given, **cls.sizes["tiny"])
+
+    def recipe(self) -> Recipe:
+        """The pair's, at the paper's rate."""
+        return dataclasses.replace(super().recipe(), rate=1e-3)
+
+    def advance(self, progress: float) -> None:
+        """Grow."""
+        self.grown.fill_(grown_at(progress, self.growth, len(self.scales)))
+
+    def phases(self) -> tuple[Phase, ...]:
+        """A discriminator and a generator for each stage, of what has grown by then."""
+        doublings = len(self.scales) - 1
+        starts = [0.0, *((stage - 0.5) / doublings * self.growth for stage in range(1, doublings + 1)), 1.0]
+        stages = zip(self.scales, pairwise(starts), strict=True)
+        return tuple(
+            phase
+            for stage, ((height, width), span) in enumerate(stages)
+            for phase in self._turns(
+                self.discriminator.learned(stage), self.generator.learned(stage), f" {height}x{width}", span
+            )
+        )
+
+    def _made(self, z: Tensor, given: Tensor | None) -> Tensor:
+        """G(z) at the scale that has grown."""
+        made: Tensor = self.generator(z, given, float(self.grown))
+        return made.float()
+
+    def _judged(self, x: Tensor, given: Tensor | None) -> Tensor:
+        logits: Tensor = self.discriminator(x, given, float(self.grown))
+        return logits
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """Data at the scale that has grown, faded as samples are."""
+        x, (whole, fade) = super()._seen(x), _parts(float(self.grown))
+        for _ in self.scales[whole + (fade > 0) + 1 :]:
+            x = halved(x)
+        return torch.lerp(doubled(halved(x), self.scales[whole + 1]), x, fade) if fade else x
+
+    def _shown(self, y: Tensor) -> Tensor:
+        """Data from samples, doubled to the full size."""
+        for size in self.scales[math.ceil(float(self.grown)) + 1 :]:
+            y = doubled(y, size)
+        return super()._shown(y)
+
+
+def grown_at(progress: float, growth: float, scales: int) -> float:
+    """How far a pair of so many scales has grown: the number of the scale that is held, plus the fade α of the next one.
+
+    Args:
+        progress: The point of training, from 0 to 1.
+        growth: The one after which all has grown.
+        scales: How many there are; the smallest is number 0.
+    """
+    at = min(progress / growth, 1.0) * (scales - 1)
+    whole = int(at)
+    return whole + max(0.0, 2 * (at - whole) - 1)
+
+
+def _parts(grown: float) -> tuple[int, float]:
+    """The scale that is held, and the fade of the next one."""
+    return int(grown), grown - int(grown)
+
+
+def _scales(shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """The sides at each scale, from the smallest to the picture's own."""
+    sizes = [(shape[1], shape[2])]
+    while max(sizes[-1]) > CORNER:
+        sizes.append(halved_sides(sizes[-1]))
+    return tuple(reversed(sizes))
+
+
+class _Growing(nn.Module):
+    """What both players have: a corner at the smallest scale, a block for each doubling, and colours at each scale."""
+
+    corner: nn.Module
+    blocks: nn.ModuleList
+    colours: nn.ModuleList
+
+    def learned(self, stage: int) -> tuple[nn.Parameter, ...]:
+        """What learns while the scale of that number is faded in and held."""
+        parts = (self.corner, *self.blocks[:stage], *self.colours[max(0, stage - 1) : stage + 1])
+        return tuple(parameter for part in parts for parameter in part.parameters())
+
+
+@final
+class _Generator(_Growing):
+    """From z, label and growth to pictures at the scale that has grown."""
+
+    def __init__(
+        self, sizes: Sequence[tuple[int, int]], widths: Sequence[int], colours: int, labels: int, latent: int
+    ) -> None:
+        super().__init__()
+        self.labels, self.sizes, wide = labels, sizes, widths[0]
+        dense = EqualisedLinear(latent + labels, wide * math.prod(sizes[0]))
+        self.corner = nn.Sequential(dense, nn.Unflatten(1, (wide, *sizes[0])), *_normed(), *_painted(wide, wide))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(Doubled(size), *_painted(a, b), *_painted(b, b))
+            for size, (a, b) in zip(sizes[1:], pairwise(widths), strict=True)
+        )
+        self.colours = nn.ModuleList(EqualisedConvolution(width, colours, 1, gain=1.0) for width in widths)
+        self.norm = PixelNorm()
+
+    def forward(self, z: Tensor, given: Tensor | None, grown: float) -> Tensor:
+        z, (whole, fade) = self.norm(z), _parts(grown)
+        if given is not None:
+            z = torch.cat([z, F.one_hot(given, self.labels).to(z.dtype)], 1)
+        h = self.corner(z)
+        for block in self.blocks[:whole]:
+            h = block(h)
+        y: Tensor = self.colours[whole](h)
+        if not fade:
+            return y
+        finer: Tensor = self.colours[whole + 1](self.blocks[whole](h))
+        return torch.lerp(doubled(y, self.sizes[whole + 1]), finer, fade)
+
+
+def _normed() -> tuple[nn.Module, nn.Module]:
+    return nn.LeakyReLU(SLOPE), PixelNorm()
+
+
+def _painted(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    return EqualisedConvolution(inputs, outputs, 3), *_normed()
+
+
+@final
+class _Discriminator(_Growing):
+    """From pictures at the scale that has grown, label and growth to logits."""
+
+    def __init__(
+        self, sizes: Sequence[tuple[int, int]], widths: Sequence[int], colours: int, labels: int, *, biased: bool
+    ) -> None:
+        super().__init__()
+        self.corner = _Verdict((widths[0], *sizes[0]), labels, biased=biased)
+        self.blocks = nn.ModuleList(nn.Sequential(*_read(b, b), *_read(b, a), Halved()) for a, b in pairwise(widths))
+        self.colours = nn.ModuleList(nn.Sequential(*_read(colours, width, 1)) for width in widths)
+
+    def forward(self, x: Tensor, given: Tensor | None, grown: float) -> Tensor:
+        whole, fade = _parts(grown)
+        h: Tensor = self.colours[whole](halved(x) if fade else x)
+        if fade:
+            h = torch.lerp(h, self.blocks[whole](self.colours[whole + 1](x)), fade)
+        for block in reversed(self.blocks[:whole]):
+            h = block(h)
+        logits: Tensor = self.corner(h, given)
+        return logits
+
+
+def _read(inputs: int, outputs: int, kernel: int = 3) -> tuple[nn.Module, nn.Module]:
+    return EqualisedConvolution(inputs, outputs, kernel), nn.LeakyReLU(SLOPE)
+
+
+@final
+class _Verdict(nn.Module):
+    r"""From features of the smallest scale and label to a logit: :math:`w^\top \phi(h) + b + e_y^\top \phi(h) / \sqrt d`."""
+
+    def __init__(self, shape: tuple[int, int, int], labels: int, *, biased: bool) -> None:
+        super().__init__()
+        width = shape[0]
+        dense = EqualisedLinear(math.prod(shape), width)
+        self.features = nn.Sequential(
+            MinibatchDeviation(), *_read(width + 1, width), nn.Flatten(), dense, nn.LeakyReLU(SLOPE)
+        )
+        self.head = EqualisedLinear(width, 1, gain=1.0, bias=biased)
+        self.embedding = nn.Embedding(labels, width) if labels else None
+
+    def forward(self, h: Tensor, given: Tensor | None) -> Tensor:
+        h = self.features(h)
+        logits: Tensor = self.head(h).squeeze(1)
+        if self.embedding is not None:
+            logits = logits + (self.embedding(given) * h).sum(1) / math.sqrt(h.shape[1])
+        return logits.float()
