@@ -146,6 +146,13 @@ def test_constant_curves_and_single_points_can_be_drawn(tmp_path):
     assert curves(tmp_path / "nowhere") == {}
 
 
+def test_curves_go_on_through_the_stages_of_a_phase(tmp_path):
+    (tmp_path / "events.jsonl").write_text(
+        '{"seconds": 1, "losses": {"judge small.loss": 1.0}}\n{"seconds": 2, "losses": {"judge large.loss": 0.5}}\n'
+    )
+    assert curves(tmp_path) == {"judge.loss": [(1.0, 1.0), (2.0, 0.5)]}
+
+
 def test_the_verdicts_of_the_doctor_stand_on_the_page(tmp_path):
     compare(["vae:beta=1000", "gaussian"], load_data("digits"), out=tmp_path, size="tiny", steps=120, n=50)
     report = json.loads((tmp_path / "report.json").read_text())

@@ -93,6 +93,7 @@ class TestCourse:
             ({"fit.loss": 1.0}, ["loss"]),
             ({"fit.bound": 1.0, "fit.kl": 2.0}, ["bound", "kl"]),
             ({"generator.loss": 1.0, "discriminator.real": 2.0}, ["generator", "discriminator.real"]),
+            ({"generator 8x8.loss": 1.0, "discriminator 8x8.real": 2.0}, ["generator", "discriminator.real"]),
         ],
     )
     def test_losses_have_the_shortest_names_that_tell_them_apart(self, losses, names):

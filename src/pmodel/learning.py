@@ -53,7 +53,7 @@ class Phase:
     """One part of a training step: whose parameters move, and down which loss.
 
     Args:
-        name: For the log and the randomness.
+        name: For the log and the randomness. What follows a space names a stage: curves of losses go on through the stages.
         parameters: The parameters that this phase, and no other at the same time, moves.
         loss: From a batch and a generator to the loss, a mean over the batch. It may move no buffer of another phase. Buffers
             that it moves are averaged over the shards of a batch.

@@ -97,8 +97,8 @@ class Course:
 
     def _lose(self, event: Stepped) -> None:
         """Add to the curves: of one phase, under the names of its parts."""
-        phases = {name.partition(".")[0] for name in event.losses}
-        for name, value in event.losses.items():
+        phases = {name.partition(".")[0] for name in event.curves}
+        for name, value in event.curves.items():
             phase, _, part = name.partition(".")
             short = part or phase if len(phases) == 1 else name.removesuffix(".loss")
             self.curves.setdefault(short, []).append(value)

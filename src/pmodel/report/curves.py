@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..train.events import curve_of
 from .axes import Scale, plain, times
 from .markup import Markup, element
 
@@ -30,7 +31,7 @@ def curves(run: Path) -> dict[str, Curve]:
         if event.get("log_prob") is not None:
             values["training log-likelihood"] = event["log_prob"]
         for name, value in values.items():
-            _add(found.setdefault(str(name), []), event, value)
+            _add(found.setdefault(curve_of(str(name)), []), event, value)
     return {name: curve for name, curve in found.items() if len(curve) > 1}
 
 

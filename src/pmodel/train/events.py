@@ -24,6 +24,7 @@ __all__ = [
     "Started",
     "Stepped",
     "Validated",
+    "curve_of",
     "to_json",
 ]
 
@@ -78,6 +79,17 @@ class Stepped:
     losses: Mapping[str, float]
     images: int
     seconds: float
+
+    @property
+    def curves(self) -> dict[str, float]:
+        """The losses by the names of their curves."""
+        return {curve_of(name): value for name, value in self.losses.items()}
+
+
+def curve_of(loss: str) -> str:
+    """The curve that a loss named ``phase.part`` is a point of: curves go on through the stages of a phase."""
+    phase, dot, part = loss.partition(".")
+    return phase.partition(" ")[0] + dot + part
 
 
 @final
