@@ -41,6 +41,17 @@ MODELS: tuple[Row, ...] = (
         line="a convolutional pair that grows in training, doubling by doubling",
     ),
     Row(
+        name="transgan",
+        target="pmodel.implicit.transgan:TransGAN",
+        family="implicit",
+        density="none",
+        capabilities=("sample",),
+        domains=("discrete",),
+        year=2021,
+        paper="https://arxiv.org/abs/2102.07074",
+        line="transformers without convolutions in both players, with attention within windows",
+    ),
+    Row(
         name="autoencoder",
         target="pmodel.representation.autoencoder:Autoencoder",
         family="representation",

@@ -41,6 +41,7 @@ MODEL_SOURCES = {
     "ddpm": "ho2020",
     "dcgan": "radford2016",
     "progan": "karras2018",
+    "transgan": "jiang2021",
     "autoencoder": "hinton2006",
 }
 """The entry of each model's paper."""

@@ -1,0 +1,298 @@
+r"""TransGAN (Jiang, Chang & Wang 2021, https://arxiv.org/abs/2102.07074): two transformers, and no convolution in either.
+
+The generator maps z to a small grid of tokens. Blocks of attention and perceptrons (``nn.grid_attention``) alternate with
+doublings of the grid by pixel shuffling, which makes four tokens of each out of its features,
+
+.. math:: h'_{2r + i,\, 2c + j,\, f} = h_{r,\, c,\, 4f + 2i + j}, \qquad i, j \in \{0, 1\},
+
+until each token is a pixel: a linear map and tanh give its colours. Where features are too few to be quartered so often, the
+first doublings are bicubic and keep them, as the paper's do for large pictures.
+
+The discriminator's tokens are squares of the picture. Between its blocks the grid is averaged over squares of four, and as many
+features of squares twice as large as before are put beside them. At the end a class token reads all, and becomes a logit.
+
+Attention is over the whole grid where that is small, and within windows elsewhere.
+
+What differs from the paper, beside no weight decay: the relativistic loss with zero-centred penalties on data and samples
+(Huang et al. 2024, https://arxiv.org/abs/2501.05441) for a Wasserstein loss with four updates of the discriminator for each of
+the generator; its leaky rectifiers for GELU, whose second derivative makes half of such a penalty's work; its norm is the
+generator's; of the last block, all is left out that does not reach the class token.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, cast, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..domain import Discrete, Domain
+from ..errors import BadInput, require_whole
+from ..nn.grid_attention import Size, Stage, attention, normed, perceptron, split
+from .game.game import Game
+from .game.losses import LossName
+from .game.pair import AdversarialPair
+from .game.penalties import Penalised
+
+__all__ = ["TransGAN"]
+
+CORNER = 8
+"""Pictures are halved until neither side is longer than this: at least once, and twice above 4×4."""
+LEAST = 8
+"""A doubling by pixel shuffling leaves at least so many features."""
+
+
+@final
+class TransGAN(AdversarialPair):
+    """A generator and a discriminator of transformer blocks, for pictures of any size, colours and levels.
+
+    Args:
+        domain: Pictures, ``Discrete((C, H, W), levels)``.
+        given: A class label, told to the generator beside z and to the discriminator by projection (Miyato & Koyama 2018);
+            or None.
+        latent: Entries of z.
+        width: Features of the generator's tokens at its coarsest scale; pixel shuffling quarters them.
+        depths: The generator's blocks at each scale from the coarsest; the last number holds for all finer ones.
+        discriminator_width: Features of the discriminator's tokens at its coarsest scale; half as many at each finer one.
+        discriminator_depths: Its blocks at each scale from the finest, on a grid of which it starts; no more scales than these.
+        patch: Pixels along the smallest squares, a power of two.
+        window: The longest side of a window; grids no larger than that have full attention.
+        heads: Of all attentions.
+        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge`` or ``wasserstein``.
+        penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
+        penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
+        packing: Data that the discriminator judges at once.
+        changes: Differentiable augmentation: some of ``colour``, ``translation`` and ``hole``.
+        repeats: Discriminator updates for each generator update.
+        lead: The discriminator's learning rate, as a multiple of the generator's.
+
+    Raises:
+        BadInput: if the data are not pictures, or do not fit the game, or sizes do not fit each other.
+        RangeError: if a number is out of range.
+    """
+
+    natives: ClassVar[tuple[type[Domain], ...]] = (Discrete,)
+    conditional: ClassVar[bool] = True
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"latent": 8, "width": 16, "discriminator_width": 16, "heads": 2},
+        "small": {"latent": 32, "width": 64, "discriminator_width": 32, "heads": 2},
+    }
+
+    def __init__(
+        self,
+        domain: Domain,
+        given: Domain | None = None,
+        *,
+        latent: int = 64,
+        width: int = 128,
+        depths: Sequence[int] = (1,),
+        discriminator_width: int = 64,
+        discriminator_depths: Sequence[int] = (1, 1),
+        patch: int = 2,
+        window: int = 8,
+        heads: int = 2,
+        loss: LossName = "relativistic",
+        penalty: float = 0.1,
+        penalised: Penalised = "both",
+        packing: int = 1,
+        changes: Sequence[str] = (),
+        repeats: int = 1,
+        lead: float = 1.0,
+    ) -> None:
+        game = Game(loss, penalty, penalised, packing, tuple(changes))
+        super().__init__(domain, given, latent=latent, game=game, repeats=repeats, lead=lead)
+        for name, value in (("width", width), ("discriminator_width", discriminator_width), ("heads", heads)):
+            require_whole(name, value, 1)
+        for name, depth in (("depths", depths), ("discriminator_depths", discriminator_depths)):
+            _require_depths(name, depth)
+        if require_whole("patch", patch, 1) & (patch - 1):
+            raise BadInput("patch must be a power of two.", got=patch)
+        grids = _grids(domain.shape)
+        if require_whole("window", window, 1) < max(grids[0]):
+            raise BadInput(
+                "At the coarsest scale attention is over the whole grid, which a window must hold.",
+                got=f"window={window}, a grid of {grids[0]}",
+                hint=f"window={CORNER}",
+            )
+        labels, colours = len(self.given_frequencies), domain.shape[0]
+        made = [
+            Stage(grid, _window(grid, window), features, heads, depths[min(scale, len(depths) - 1)])
+            for scale, (grid, features) in enumerate(zip(grids, _widths(width, len(grids)), strict=True))
+        ]
+        self.generator = _Generator(domain.shape, latent, labels, made)
+        halvings = min(patch.bit_length(), len(grids)) - 1
+        seen = grids[len(grids) - 1 - halvings :: -1][: len(discriminator_depths)]
+        judged = [
+            Stage(grid, _window(grid, window), features, heads, depth, twice=True)
+            for grid, features, depth in zip(
+                seen, _halves(discriminator_width, len(seen)), discriminator_depths, strict=False
+            )
+        ]
+        self.discriminator = _Discriminator(
+            packing * colours, labels, judged, 2**halvings, biased=not game.losses.paired
+        )
+
+    @property
+    def attention_entries(self) -> tuple[int, int]:
+        """Attention weights of both players for one picture, without the class token's: in windows, and if all were full."""
+        stages = [part for part in self.modules() if isinstance(part, Stage)]
+        return sum(stage.entries() for stage in stages), sum(stage.entries(full=True) for stage in stages)
+
+    @classmethod
+    def refuses(cls, domain: Domain) -> str | None:
+        """It takes pictures."""
+        if isinstance(domain, Discrete) and len(domain.shape) == 3:
+            return None
+        return "it takes pictures of shape (C, H, W) with discrete levels"
+
+    @classmethod
+    def tiny(cls, domain: Domain, given: Domain | None = None) -> TransGAN:
+        """Eight latents, sixteen features."""
+        return cls(domain, given, **cls.sizes["tiny"])
+
+
+class _Generator(nn.Module):
+    """From z and label to a picture: a linear map to the coarsest grid, then stages, the last one of pixels."""
+
+    def __init__(self, shape: tuple[int, ...], latent: int, labels: int, stages: Sequence[Stage]) -> None:
+        super().__init__()
+        self.labels, self.size = labels, shape[1:]
+        self.start = nn.Linear(latent + labels, math.prod(stages[0].grid) * stages[0].features)
+        self.stages = nn.ModuleList(stages)
+        self.colours = nn.Linear(stages[-1].features, shape[0])
+
+    def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
+        if given is not None:
+            z = torch.cat([z, F.one_hot(given, self.labels).to(z.dtype)], 1)
+        first = cast(Stage, self.stages[0])
+        h = first(self.start(z).reshape(len(z), *first.grid, first.features))
+        for stage in self.stages[1:]:
+            h = stage(doubled(h) if stage.features == h.shape[-1] else shuffled(h))
+        picture = torch.tanh(self.colours(h)).permute(0, 3, 1, 2)
+        return picture[..., : self.size[0], : self.size[1]]
+
+
+class _Discriminator(nn.Module):
+    r"""From a picture and label to a logit: :math:`w^\top \phi(x) + b`, plus :math:`e_y^\top \phi(x) / \sqrt d` for a label y.
+
+    A loss of differences D(x) - D(G(z)) has no use for b.
+    """
+
+    def __init__(self, colours: int, labels: int, stages: Sequence[Stage], patch: int, *, biased: bool) -> None:
+        super().__init__()
+        self.patch = patch
+        before = [0, *(stage.features for stage in stages)]
+        self.views = nn.ModuleList(
+            nn.Linear(colours * (patch * 2**scale) ** 2, after - seen)
+            for scale, (seen, after) in enumerate(pairwise(before))
+        )
+        self.stages = nn.ModuleList(stages)
+        self.reader = _Reader(stages[-1].features, stages[-1].heads)
+        self.head = nn.Linear(stages[-1].features, 1, bias=biased)
+        self.embedding = nn.Embedding(labels, stages[-1].features) if labels else None
+
+    def forward(self, x: Tensor, given: Tensor | None) -> Tensor:
+        rows, columns = (side * self.patch for side in cast(Stage, self.stages[0]).grid)
+        x = F.pad(x, (0, columns - x.shape[3], 0, rows - x.shape[2]))
+        views = [view(squares(x, self.patch * 2**scale)) for scale, view in enumerate(self.views)]
+        h = self.stages[0](views[0])
+        for stage, view in zip(self.stages[1:], views[1:], strict=True):
+            h = stage(torch.cat([halved(h), view], -1))
+        phi = self.reader(h.flatten(1, 2))
+        logits: Tensor = self.head(phi).squeeze(1)
+        if self.embedding is not None:
+            logits = logits + (self.embedding(given) * phi).sum(1) / math.sqrt(phi.shape[1])
+        return logits.float()
+
+
+class _Reader(nn.Module):
+    """The last block, as far as it counts: a class token attends to all tokens and itself, and then passes a perceptron."""
+
+    def __init__(self, features: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.token = nn.Parameter(0.02 * torch.randn(features))
+        self.query = nn.Linear(features, features, bias=False)
+        self.inward, self.outward = nn.Linear(features, 2 * features, bias=False), nn.Linear(features, features)
+        self.perceptron = perceptron(features, twice=True)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """From tokens ``(N, T, F)`` to features ``(N, F)``."""
+        token = self.token.expand(len(h), 1, -1)
+        (q,) = split(self.query(normed(token)), self.heads, 1)
+        k, v = split(self.inward(normed(torch.cat([token, h], 1))), self.heads, 2)
+        h = token + self.outward(attention(q, k, v, twice=True).transpose(1, 2).flatten(2))
+        return normed(h + self.perceptron(normed(h))).squeeze(1)
+
+
+def shuffled(h: Tensor) -> Tensor:
+    """Twice the sides and a quarter of the features, as in the module's docstring: ``(N, R, C, 4F)`` to ``(N, 2R, 2C, F)``."""
+    n, rows, columns, features = h.shape
+    parts = h.reshape(n, rows, columns, features // 4, 2, 2)
+    return parts.permute(0, 1, 4, 2, 5, 3).reshape(n, 2 * rows, 2 * columns, features // 4)
+
+
+def doubled(h: Tensor) -> Tensor:
+    """Twice the sides by bicubic interpolation, ``(N, R, C, F)`` to ``(N, 2R, 2C, F)``."""
+    return F.interpolate(h.permute(0, 3, 1, 2), scale_factor=2, mode="bicubic").permute(0, 2, 3, 1)
+
+
+def halved(h: Tensor) -> Tensor:
+    """Means of squares of four tokens, ``(N, 2R, 2C, F)`` to ``(N, R, C, F)``."""
+    n, rows, columns, features = h.shape
+    return h.reshape(n, rows // 2, 2, columns // 2, 2, features).mean((2, 4))
+
+
+def squares(x: Tensor, side: int) -> Tensor:
+    """The pixels of each square of a picture, ``(N, C, R · side, S · side)`` to ``(N, R, S, C · side²)``."""
+    n, colours, height, width = x.shape
+    parts = x.reshape(n, colours, height // side, side, width // side, side)
+    return parts.permute(0, 2, 4, 1, 3, 5).flatten(3)
+
+
+def _grids(shape: tuple[int, ...]) -> list[Size]:
+    """The grid at each scale, from the coarsest on, of which each doubles the one before; the last one covers the picture."""
+    sides, halvings = shape[1:], 1
+    while max(_parts(sides, halvings)) > CORNER or (halvings < 2 and max(sides) > 4):
+        halvings += 1
+    rows, columns = _parts(sides, halvings)
+    return [(rows * 2**scale, columns * 2**scale) for scale in range(halvings + 1)]
+
+
+def _parts(sides: Sequence[int], halvings: int) -> Size:
+    """The sides after so many halvings, rounded up."""
+    return -(-sides[0] // 2**halvings), -(-sides[1] // 2**halvings)
+
+
+def _window(grid: Size, longest: int) -> Size:
+    """A grid's sides, each halved until it is no longer than this."""
+    rows, columns = (side // 2 ** max(0, math.ceil(math.log2(side / longest))) for side in grid)
+    return rows, columns
+
+
+def _widths(width: int, scales: int) -> list[int]:
+    """Features at each scale from the coarsest: all doublings at the end quarter them that leave ``LEAST`` or more."""
+    quarters = 0
+    while quarters < scales - 1 and width // 4 ** (quarters + 1) >= LEAST:
+        quarters += 1
+    if width % 4**quarters:
+        raise BadInput(f"width must be a multiple of {4**quarters}, by which pixel shuffling divides it.", got=width)
+    return [width] * (scales - 1 - quarters) + [width // 4**quarter for quarter in range(quarters + 1)]
+
+
+def _halves(width: int, scales: int) -> list[int]:
+    """Features at each scale from the finest: twice as many at each coarser one."""
+    if width % 2 ** (scales - 1):
+        raise BadInput(f"discriminator_width must be a multiple of {2 ** (scales - 1)}.", got=width)
+    return [width // 2**halving for halving in reversed(range(scales))]
+
+
+def _require_depths(name: str, depths: Sequence[int]) -> None:
+    if not isinstance(depths, Sequence) or isinstance(depths, str) or not depths:
+        raise BadInput(f"{name} holds a number of blocks for each scale.", got=depths, hint=f"{name}=[2, 1]")
+    for depth in depths:
+        require_whole(name, depth, 0, 64)
