@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from ..domain import Discrete, Domain
 from ..errors import BadInput, require_whole
-from ..nn.grid_attention import Size, Stage, attention, normed, perceptron, split
+from ..nn.grid_attention import Size, Stage, attention, learned, normed, perceptron, split
 from .game.game import Game
 from .game.losses import LossName
 from .game.pair import AdversarialPair
@@ -215,7 +215,7 @@ class _Reader(nn.Module):
     def __init__(self, features: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.token = nn.Parameter(0.02 * torch.randn(features))
+        self.token = learned(features)
         self.query = nn.Linear(features, features, bias=False)
         self.inward, self.outward = nn.Linear(features, 2 * features, bias=False), nn.Linear(features, features)
         self.perceptron = perceptron(features, twice=True)

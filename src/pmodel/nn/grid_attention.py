@@ -34,6 +34,7 @@ __all__ = [
     "by_difference",
     "cut",
     "joined",
+    "learned",
     "normed",
     "perceptron",
     "split",
@@ -45,6 +46,8 @@ EPSILON = 1e-8
 """Added to a token's mean square, as in the paper."""
 SLOPE = 0.2
 """Of leaky rectifiers."""
+FAINT = 0.02
+"""Standard deviation of learned vectors at the start, as in the paper."""
 
 Size = tuple[int, int]
 """Rows and columns."""
@@ -102,6 +105,11 @@ def split(h: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
     """From ``(N, T, parts · F)`` to as many tensors ``(N, heads, T, F / heads)``."""
     beside = h.reshape(*h.shape[:2], parts, heads, h.shape[2] // (parts * heads))
     return beside.permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def learned(*shape: int) -> nn.Parameter:
+    """Vectors that are added to tokens, or stand for one, at their start."""
+    return nn.Parameter(nn.init.normal_(torch.empty(shape), std=FAINT))
 
 
 @final
@@ -177,7 +185,7 @@ class Stage(nn.Module):
         if grid[0] % window[0] or grid[1] % window[1]:
             raise BadInput("The sides of a window divide those of the grid.", got=f"window {window}, grid {grid}")
         self.grid, self.window, self.features, self.heads = grid, window, features, heads
-        self.places = nn.Parameter(0.02 * torch.randn(*grid, features))
+        self.places = learned(*grid, features)
         self.blocks = nn.Sequential(*(Block(features, heads, window, twice=twice) for _ in range(depth)))
 
     def forward(self, h: Tensor) -> Tensor:
