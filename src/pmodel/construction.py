@@ -27,7 +27,7 @@ def make(name: str, domain: Domain, given: Domain | None = None, *, seed: int = 
     Args:
         name: A name of the catalogue.
         domain: What one datum is.
-        given: What the condition is, or None.
+        given: What the condition is, a label or a datum of a second set to translate; or None.
         seed: For the initial weights.
         **options: The model's own options, those of the wrappers around it, and those of a prior; ``pmodel models NAME``
             lists them.
@@ -58,11 +58,12 @@ def wrapped(cls: type[Model], domain: Domain, given: Domain | None, options: Map
     """A model of a class with the wrappers that it needs for a domain and a condition.
 
     Raises:
-        NotSupported: if the model cannot take data of this domain at all.
+        NotSupported: if the model cannot take data of this domain at all, or such a condition.
     """
-    if given is not None and not cls.conditional:
-        if not isinstance(given, Discrete):
-            raise NotSupported("The condition of a model is a class label.", got=given)
+    if given is not None and given.label == cls.translates:
+        told = "a datum of a second set" if cls.translates else "a class label"
+        raise NotSupported(f"The condition of {cls.__name__} is {told}.", got=given)
+    if isinstance(given, Discrete) and given.label and not cls.conditional:
         return ByClass(wrapped(cls, domain, None, options), given)
     own = {name: value for name, value in options.items() if name in options_of(cls)}
     around = {name: value for name, value in options.items() if name in options_of(Dequantised)}

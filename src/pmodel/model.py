@@ -20,7 +20,8 @@ author of a model writes. ``can(verb)`` is true only if the verb works; an unsup
 that have it.
 
 A model with a domain for its condition (``given``) is conditional: every verb takes ``given=``. Without it, ``sample`` and
-``score`` stand for the mixture over the training frequencies of the labels; the other verbs ask for it.
+``score`` stand for the mixture over the training frequencies of the labels; the other verbs ask for it. A model that
+translates is conditioned on a datum of a second set, such as a picture, of which nothing is recorded: all its verbs ask for it.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Model(nn.Module, ABC):
     """Whether ``make`` standardises real data in front of this model."""
     conditional: ClassVar[bool] = False
     """Whether the model takes a label ``given`` by itself; else ``make`` fits one for each class."""
+    translates: ClassVar[bool] = False
+    """Whether the condition is a datum of a second set and no label: it learns from two sets (``data.unpaired``)."""
 
     chunk: int = 2**21
     """Entries of data that a public verb hands to the private one at a time, so that memory stays bounded."""
@@ -82,9 +85,11 @@ class Model(nn.Module, ABC):
         super().__init__()
         self.domain = domain
         self.given = given
-        if given is not None and not (isinstance(given, Discrete) and given.shape == ()):
+        if self.translates and (given is None or given.label):
+            raise BadInput("The condition of a model that translates is a datum of a second set.", got=str(given))
+        if given is not None and not given.label and not self.translates:
             raise BadInput("The condition of a model is a class label: Discrete((), levels=K).", got=given)
-        levels = given.levels if isinstance(given, Discrete) else 0
+        levels = given.levels if isinstance(given, Discrete) and given.label else 0
         self.register_buffer("given_frequencies", torch.full((levels,), 1 / max(levels, 1), dtype=torch.float64))
         if isinstance(domain, Sequences) and not domain.ends:
             uniform = torch.full((max(levels, 1), domain.longest), 1 / domain.longest, dtype=torch.float64)
@@ -175,6 +180,8 @@ class Model(nn.Module, ABC):
 
     def record_frequencies(self, given: Tensor) -> None:
         """Record how often each label occurs in training: the weights of the marginal over labels."""
+        if self.translates:
+            return
         counts = torch.bincount(given.flatten(), minlength=len(self.given_frequencies)).double()
         self.given_frequencies.copy_(counts / counts.sum())
 
@@ -221,8 +228,10 @@ class Model(nn.Module, ABC):
             return None
         if self.given is None:
             raise BadInput("This model is unconditional: it takes no given.", got=given, hint="fit it conditional=true")
-        if isinstance(given, int) or (isinstance(given, Tensor) and given.ndim == 0):
-            given = torch.full((n,), given if isinstance(given, int) else given.item())
+        if isinstance(given, int):
+            given = torch.tensor(given)
+        if isinstance(given, Tensor) and given.shape == self.given.shape:
+            given = given.expand(n, *given.shape)
         checked = self.given.check(given, "given").to(self.device)
         if len(checked) != n:
             raise ShapeError("given must have one condition for each datum.", got=f"{len(checked)} for {n} data")
@@ -232,6 +241,12 @@ class Model(nn.Module, ABC):
         """Conditions drawn from the training frequencies, for a conditional model that was given none."""
         if self.given is None:
             return None
+        if self.translates:
+            raise BadInput(
+                f"{type(self).__name__} translates: it samples with given=, one datum of the other set for each.",
+                got=f"n={n} and no given",
+                hint="pass a batch of them, or one for all; on the command line, --given DATA",
+            )
         if n == 0:
             return torch.zeros(0, dtype=torch.int64, device=self.device)
         return torch.multinomial(self.given_frequencies, n, replacement=True, generator=generator)
@@ -253,7 +268,7 @@ class Model(nn.Module, ABC):
 
     def _require_given(self, given: Tensor | None, verb: str) -> None:
         if self.given is not None and given is None:
-            raise BadInput(f"A conditional model needs given= to {verb}.", hint="pass one label for each datum")
+            raise BadInput(f"A conditional model needs given= to {verb}.", hint="pass one condition for each datum")
 
 
 def _drawn_column(frequencies: Tensor, generator: Generator) -> Tensor:

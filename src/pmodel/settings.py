@@ -209,6 +209,14 @@ NOTHING = object()
 """What a value becomes that does not fit."""
 
 
+def spelt_data(known: Mapping[str, Any]) -> list[str]:
+    """The data of a run's record as they are written on a command line."""
+    origin = known.get("origin")
+    first, *second = [str(part["source"] or part["name"]) for part in (origin, known) if part]
+    options = {**(origin or known)["options"], **known["options"]}
+    return ["--data", first, *(["--to", *second] if second else []), *spelt_settings(options, "data.")]
+
+
 def _converted(value: Any, hint: Any) -> Any:
     """The value as the type wants it, or ``NOTHING``."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..domain import Sequences
+from ..domain.base import as_tensor
 from ..errors import BadInput, NotSupported, RangeError, unknown
 from ..model import Model
 from ..randomness import Seed, as_generator
@@ -78,13 +79,20 @@ class Samples(Draws):
         """
 
     def sample(
-        self, n: int, *, given: object = None, generator: Seed = None, lengths: object = None, **settings: Any
+        self,
+        n: int | None = None,
+        *,
+        given: object = None,
+        generator: Seed = None,
+        lengths: object = None,
+        **settings: Any,
     ) -> Tensor:
         """Draw ``n`` new data.
 
         Args:
-            n: How many, 0 or more.
-            given: A label for all, or one for each; None draws labels by their training frequencies.
+            n: How many, 0 or more; by default one for each condition.
+            given: A condition for all, or one for each; None draws labels by their training frequencies. What a model that
+                translates is given are data of the other set.
             generator: A seed, a generator, or None for fresh randomness.
             lengths: Of sequences without an end symbol: one for all, or one for each; None draws them from the lengths of
                 training (with the same label).
@@ -99,6 +107,7 @@ class Samples(Draws):
             BadInput: if ``n``, ``given``, ``lengths`` or a setting is out of range, or the data have no lengths.
         """
         self._require("sample")
+        n = self._count(given) if n is None else n
         if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n * self.domain.entries <= MOST:
             raise RangeError(f"n must be a whole number from 0 to {MOST // self.domain.entries}.", got=n)
         noise = as_generator(generator, self.device)
@@ -112,6 +121,12 @@ class Samples(Draws):
             ]
         x = torch.cat(parts)
         return x if asked is None or not isinstance(self.domain, Sequences) else self.domain.cut(x, asked)
+
+    def _count(self, given: object) -> int | None:
+        """The number of conditions, of which each is to have a sample; None where there are none."""
+        if self.given is None or given is None:
+            return None
+        return 1 if as_tensor(given, "given").shape == self.given.shape else len(self.given.check(given, "given"))
 
 
 class Completes(Draws):

@@ -81,6 +81,8 @@ class Scores(Model):
         data = self.domain.check(x).to(self.device)
         mask = self._checked_observed(data, observed)
         labels = self._checked_given(given, len(data))
+        if self.translates:
+            self._require_given(labels, "score")
         noise = as_generator(generator, self.device)
         effort = effort if self.kind != "exact" else 1
         values, errors = [], []

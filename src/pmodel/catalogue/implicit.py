@@ -52,6 +52,17 @@ MODELS: tuple[Row, ...] = (
         line="transformers without convolutions in both players, with attention within windows",
     ),
     Row(
+        name="cyclegan",
+        target="pmodel.implicit.cyclegan:CycleGAN",
+        family="implicit",
+        density="none",
+        capabilities=("sample",),
+        domains=("discrete",),
+        year=2017,
+        paper="https://arxiv.org/abs/1703.10593",
+        line="two generators that turn pictures of one kind into another and back, learned from unpaired sets",
+    ),
+    Row(
         name="autoencoder",
         target="pmodel.representation.autoencoder:Autoencoder",
         family="representation",

@@ -45,6 +45,7 @@ COMMANDS: Final[tuple[tuple[str, str, str, tuple[str, ...]], ...]] = (
             "pmodel fit mixture --data digits --set components=20",
             "pmodel fit vae --data mnist:3 --budget 2m --set train.batch=256 --out runs/threes",
             "pmodel fit gaussian --data iris.csv --set data.label=species --set conditional=true",
+            "pmodel fit cyclegan --data shapes:plain --to shapes:striped",
             "pmodel fit vae --data mnist:3 --out runs/threes --resume",
         ),
     ),
@@ -56,6 +57,7 @@ COMMANDS: Final[tuple[tuple[str, str, str, tuple[str, ...]], ...]] = (
         (
             "pmodel sample runs/threes -n 64 --out threes.png",
             "pmodel sample runs/digits --label 3 --seed 7 --out new.npz",
+            "pmodel sample runs/stripes --given photos --out translated",
             'pmodel sample runs/story --prompt "Once upon a time"',
         ),
     ),

@@ -28,6 +28,7 @@ from .options import (
     Shards,
     Size,
     Steps,
+    To,
     WarmStart,
 )
 
@@ -50,6 +51,7 @@ __all__ = [
 def fit(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `pmodel models`.", show_default=False)],
     data: Data,
+    to: To = None,
     out: Annotated[
         Optional[Path],  # noqa: UP045 (typer reads it)
         typer.Option(
@@ -84,7 +86,7 @@ def fit(
     asked = parse_settings(settings or [], data=True)
     options = fitted_options(row, asked.options)
     logs = _logs(log or ["jsonl"])
-    dataset = load(data, **asked.data)
+    dataset = load(data, **asked.data) if to is None else _two(data, to, **asked.data)
     folder = _folder(out, f"{model}-{dataset.name}", resume=resume)
 
     from ..storage import RECORD, read_json
@@ -241,6 +243,13 @@ def load(source: str, **options: Any) -> Dataset:
         return load_data(source, **options)
     with reading(source):
         return load_data(source)
+
+
+def _two(source: str, to: str, **options: Any) -> Dataset:
+    """Two unpaired sets, both read in the same way."""
+    from ..data import unpaired
+
+    return unpaired(load(source, **options), load(to, **options))
 
 
 def free_folder(parent: Path, name: str) -> Path:

@@ -29,6 +29,7 @@ __all__ = [
     "Size",
     "SplitName",
     "Steps",
+    "To",
     "WarmStart",
     "whole",
 ]
@@ -56,6 +57,15 @@ Data = Annotated[
         "--data",
         metavar="DATA",
         help="A name from `pmodel data`, or a path: a folder of images, .csv, .parquet, .npy, .npz, .txt, IDX.",
+        show_default=False,
+    ),
+]
+To = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--to",
+        metavar="DATA",
+        help="A second set, which need not be paired with the first: a model that translates learns to turn --data into it.",
         show_default=False,
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 from ..errors import BadInput, RunError
 from .console import print_text, say
 from .options import Device, Run, Seed, whole
+from .translating import Given, to_translate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +36,11 @@ def sample(
     n: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(
-            "-n", metavar="N", parser=whole(1, 2**31), help="How many samples.", show_default="64; 4 that are printed"
+            "-n",
+            metavar="N",
+            parser=whole(1, 2**31),
+            help="How many samples.",
+            show_default="64; 4 that are printed; all that are translated",
         ),
     ] = None,
     prompt: Annotated[
@@ -51,6 +57,7 @@ def sample(
             show_default=False,
         ),
     ] = None,
+    given: Given = None,
     steps: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(
@@ -66,31 +73,36 @@ def sample(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Another option of the sampler, such as eta=1. Repeatable.",
+            help="Another option of the sampler, such as eta=1, or data.KEY of how to read --given. Repeatable.",
             show_default=False,
         ),
     ] = None,
     device: Device = "auto",
 ) -> None:
     """Draw new data from a run."""
-    write, settings = None if out is None else _writer(out), _settings(changes or [], steps)
-    n = n or (4 if out is None else 64)
+    write, (settings, reading) = None if out is None else _writer(out), _settings(changes or [], steps)
+    if reading and given is None:
+        raise BadInput("How to read data is said of --given.", got=reading, hint="add --given")
+    if given is not None and (label is not None or prompt is not None):
+        raise BadInput("What is translated has no --label or --prompt beside it.", got=label or prompt)
 
     from ..storage import RECORD, load, read_json
 
     model: Any = load(run, device=device)
     number = None if label is None else _number(label, read_json(run / RECORD))
     _require_writable(model.domain, write, out)
-    if prompt is None:
-        x = model.sample(n, given=number, generator=seed, **settings)
+    if given is not None:
+        x = model.sample(given=to_translate(model, given, n, reading), generator=seed, **settings)
     else:
-        x = continued(model, prompt, n, given=number, seed=seed, **settings)
+        n = n or (4 if out is None else 64)
+        draw = model.sample if prompt is None else functools.partial(continued, model, prompt)
+        x = draw(n, given=number, generator=seed, **settings)
     if write is None or out is None:
         for text in model.domain.texts(x.cpu()):
             print_text(text)
         return
     write(out, x.cpu(), model.domain, number)
-    say(f"{n} samples: {out}")
+    say(f"{len(x)} samples: {out}")
 
 
 def _require_writable(domain: Domain, write: Writer | None, out: Path | None) -> None:
@@ -106,7 +118,7 @@ def _require_writable(domain: Domain, write: Writer | None, out: Path | None) ->
         raise BadInput("Only images can be drawn.", got=out, hint="write these samples to .npz or .csv")
 
 
-def continued(model: Any, prompt: str, n: int, *, given: int | None, seed: int, **settings: Any) -> Tensor:
+def continued(model: Any, prompt: str, n: int, *, given: int | None, generator: int, **settings: Any) -> Tensor:
     """Texts that begin with a prompt: its symbols are observed, and the rest is completed.
 
     Raises:
@@ -130,7 +142,7 @@ def continued(model: Any, prompt: str, n: int, *, given: int | None, seed: int, 
     x = domain.check([levels] * n)
     if not bool(model.exact_completions(x[:1], observed, **settings).all()):
         say("note: this model continues a text from nearly, not exactly, its distribution given the prompt")
-    found: Tensor = model.complete(x, observed, given=given, generator=seed, **settings)
+    found: Tensor = model.complete(x, observed, given=given, generator=generator, **settings)
     return found
 
 
@@ -147,16 +159,16 @@ def _number(label: str, record: Mapping[str, Any]) -> int:
     raise unknown("label", label, names)
 
 
-def _settings(changes: list[str], steps: int | None) -> dict[str, Any]:
-    """What ``--set`` and ``--steps`` change about the way of drawing."""
+def _settings(changes: list[str], steps: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What ``--set`` and ``--steps`` change about the way of drawing, and how to read what is translated."""
     from ..settings import parse_settings
 
-    parsed = parse_settings(changes)
+    parsed = parse_settings(changes, data=True)
     if parsed.train or parsed.conditional:
         raise BadInput("What is set here are options of a sampler.", got=" ".join(changes), hint="such as --set eta=1")
     if steps is not None and "steps" in parsed.options:
         raise BadInput("The steps are given twice.", got=f"--steps {steps} and --set steps={parsed.options['steps']}")
-    return parsed.options | ({} if steps is None else {"steps": steps})
+    return parsed.options | ({} if steps is None else {"steps": steps}), parsed.data
 
 
 Writer = Callable[[Path, "Tensor", "Domain", "int | None"], None]

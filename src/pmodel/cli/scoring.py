@@ -125,6 +125,7 @@ def data_of(run: Path, model: Model, source: str | None, options: Mapping[str, A
         RunError: if the run does not say what it was fitted to.
         DataError: if the data are not of the model's kind, or no longer what the run was fitted to.
     """
+    from ..data import load_described
     from ..storage import RECORD, read_json
 
     if source is not None:
@@ -136,9 +137,9 @@ def data_of(run: Path, model: Model, source: str | None, options: Mapping[str, A
     name = known.get("source")
     if not isinstance(name, str) or not name:
         raise RunError(f"{run} does not say which data it was fitted to.", hint="name them with --data")
-    recorded = known.get("options")
     try:
-        dataset = load_named(name, **(recorded if isinstance(recorded, dict) else {}))
+        with reading(name):
+            dataset = load_described(known)
     except UnknownName as error:
         raise DataError(
             "The data of this run cannot be found again.", got=name, hint="name them with --data"

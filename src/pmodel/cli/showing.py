@@ -28,7 +28,7 @@ def show(run: Run) -> None:
     record = read_json(run / RECORD)
     for name, value in [*_lines(record, model), *_state(run, record)]:
         say(f"{name:<10} {value}")
-    if model.domain.image and model.can("sample") and coloured(console()):
+    if model.domain.image and model.can("sample") and not model.translates and coloured(console()):
         samples: Any = model
         x = samples.sample(SHOWN, generator=0)
         picture = contact_sheet(x, model.domain, console().width, TALLEST)

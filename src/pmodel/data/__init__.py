@@ -2,8 +2,8 @@
 
 ``load_data("mnist:0")`` answers with a ``Dataset``: what one datum is (``domain``), what its label is (``given``), splits for
 learning, choosing and reporting (``train``, ``valid``, ``test``), and a ``hash`` of the content, so that two scores are of
-one measure exactly if their hashes agree. ``datasets()`` lists the names, ``FILES`` the kinds of file. ``from_arrays`` takes
-data from memory.
+one measure exactly if their hashes agree. ``unpaired(a, b)`` is two sets to translate between. ``datasets()`` lists the names,
+``FILES`` the kinds of file. ``from_arrays`` takes data from memory.
 """
 
 from .arrays import from_arrays as from_arrays
@@ -26,3 +26,9 @@ from .named import Named as Named
 from .named import datasets as datasets
 from .sequences import from_sequences as from_sequences
 from .text import from_text as from_text
+from .unpaired import condition as condition
+from .unpaired import conditions as conditions
+from .unpaired import described as described
+from .unpaired import load_described as load_described
+from .unpaired import require_one_set as require_one_set
+from .unpaired import unpaired as unpaired

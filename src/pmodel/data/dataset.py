@@ -52,6 +52,7 @@ class Dataset:
         factor_names: The names of the columns of ``Split.factors``.
         factor_values: The names of a factor's values, which its column holds the positions of; other factors are numbers.
         factor: The factor that ``by`` took the labels from, or nothing where they are the data's own.
+        origin: Of two unpaired sets, the one that models are to translate from; these data are what they translate to.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Dataset:
     factor_names: tuple[str, ...] = ()
     factor_values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     factor: str = ""
+    origin: Dataset | None = None
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -87,8 +89,11 @@ class Dataset:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over the domains and the little-endian bytes of every split: equal data, equal hash, anywhere."""
-        total = hashlib.sha256()
+        """SHA-256 over the domains and the little-endian bytes of every split: equal data, equal hash, anywhere.
+
+        Of two unpaired sets it is that of both.
+        """
+        total = hashlib.sha256(b"" if self.origin is None else f"from {self.origin.hash}".encode())
         given = None if self.given is None else self.given.to_json()
         total.update(json.dumps([self.domain.to_json(), given], sort_keys=True).encode())
         for name, split in self.splits.items():
@@ -104,7 +109,8 @@ class Dataset:
         """The data set in one line."""
         sizes = " / ".join(f"{len(split):,}".replace(",", " ") for split in self.splits.values())
         labels = f", {len(self.label_names)} labels" if self.given is not None else ""
-        return f"{self.name}: {sizes} {_kind(self.domain)}{labels}"
+        beside = "" if self.origin is None else f"; from {self.origin.summary}"
+        return f"{self.name}: {sizes} {_kind(self.domain)}{labels}{beside}"
 
     def only(self, labels: str) -> Dataset:
         """The view that keeps some labels, written as ``"3"`` or ``"3,8"``: names, or numbers from 0.

@@ -33,6 +33,7 @@ def load_folder(
     channels: int | None = None,
     corrupt: Corrupt = "refuse",
     alpha: Alpha = "white",
+    whole: bool = False,
 ) -> Dataset:
     """Pictures of 8 bits a channel, in the order of their names.
 
@@ -43,6 +44,7 @@ def load_folder(
         channels: 1 for grey, 3 for colour; by default grey if every picture is grey everywhere.
         corrupt: Whether files that cannot be read are refused, by name, or skipped and noted.
         alpha: Whether transparent pictures are laid on white or refused.
+        whole: Whether every split is all of them.
 
     Raises:
         DataError: if there are no pictures, some cannot be read, or they differ in size and ``size`` is not given.
@@ -62,7 +64,8 @@ def load_folder(
     y, names = _labels(path, list(pictures))
     note = f"skipped {len(damaged)} damaged: {_some(path, damaged)}" if damaged else ""
     domain = Discrete(tuple(x.shape[1:]), 256)
-    return assemble(path.resolve().name, domain, Split(x, y), seed=seed, label_names=names, note=note)
+    parts = (Split(x, y),) * 3 if whole else Split(x, y)
+    return assemble(path.resolve().name, domain, parts, seed=seed, label_names=names, note=note)
 
 
 def _reader(size: int | Sequence[int] | None, channels: int | None, alpha: Alpha) -> Reader:

@@ -55,6 +55,7 @@ def load_data(
     channels: int | None = None,
     corrupt: str | None = None,
     alpha: Alpha | None = None,
+    whole: bool | None = None,
     mapped: bool | None = None,
     sequence: str | None = None,
     sequences: bool | None = None,
@@ -79,6 +80,7 @@ def load_data(
         channels: Folders: 1 for grey or 3 for colour; by default what the pictures are.
         corrupt: Folders: ``refuse`` (the default) or ``skip`` pictures that cannot be read.
         alpha: Folders: lay transparent pictures on ``white`` (the default) or ``refuse`` them.
+        whole: Folders: whether every split is all of the pictures, in the order of their names, as it is with a few dozen.
         mapped: ``.npy`` and unpacked IDX: whether the data stay in the file and are read when they are needed, by default if
             they are more than 1 GiB. Validation and test data are then at most 10 000 and 128 MiB each. The file must not be
             changed.
@@ -95,13 +97,14 @@ def load_data(
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise BadInput("A seed is a whole number from 0.", got=seed)
-    if mapped is not None and not isinstance(mapped, bool):
-        raise BadInput("mapped is true or false.", got=mapped)
+    for name, value in (("mapped", mapped), ("whole", whole)):
+        if value is not None and not isinstance(value, bool):
+            raise BadInput(f"{name} is true or false.", got=value)
     if sequences is not None and not isinstance(sequences, bool):
         hint = "the column of a table is sequence=NAME"
         raise BadInput("sequences is true or false.", got=sequences, hint=hint)
     given = {"label": label, "columns": columns, "encoding": encoding, "levels": levels, "size": size}
-    given |= {"channels": channels, "corrupt": corrupt, "alpha": alpha, "mapped": mapped}
+    given |= {"channels": channels, "corrupt": corrupt, "alpha": alpha, "whole": whole, "mapped": mapped}
     given |= {
         "sequence": sequence,
         "sequences": sequences,
@@ -110,10 +113,10 @@ def load_data(
         "longest": longest,
     }
     options = {name: value for name, value in given.items() if value is not None}
-    whole, view = _located(str(source))
-    data = _loaded(whole, seed, options)
+    place, view = _located(str(source))
+    data = _loaded(place, seed, options)
     used = options | ({"seed": seed} if seed else {})
-    data = replace(data, source=whole, options=used)
+    data = replace(data, source=place, options=used)
     return data if view is None else _viewed(data, view)
 
 

@@ -36,6 +36,11 @@ class Domain(ABC):
         return len(self.shape) == 3 and self.shape[0] in (1, 3)
 
     @property
+    def label(self) -> bool:
+        """Whether a datum is a class label: a whole number by itself."""
+        return False
+
+    @property
     @abstractmethod
     def measure(self) -> Literal["mass", "density", "mixed"]:
         """What ``exp(log_prob)`` is: a probability, a density in original units, or a product of both."""

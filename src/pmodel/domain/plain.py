@@ -32,6 +32,11 @@ class Discrete(Domain):
         object.__setattr__(self, "levels", require_whole("levels", self.levels, 1, 2**31))
 
     @property
+    def label(self) -> bool:
+        """Whether it has no shape."""
+        return self.shape == ()
+
+    @property
     def measure(self) -> Literal["mass"]:
         """Probability mass."""
         return "mass"

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from ..data import Dataset, spread
+from ..data import Dataset, conditions, spread
 from ..data.places import cache
 from ..domain import Sequences
 from ..errors import BadInput, NotSupported, require_whole
@@ -112,8 +112,11 @@ class Bench:
             record: What its run folder says of it: the time of training, and the doctor's verdicts.
 
         Raises:
-            BadInput: if the model is of another domain.
+            BadInput: if the model is of another domain, or translates what is not there.
         """
+        if model.translates != (self.data.origin is not None):
+            what = "two sets to translate between" if model.translates else "one set of data"
+            raise BadInput(f"{type(model).__name__} is measured on {what}.", got=self.data.name)
         if model.domain != self.data.domain:
             raise BadInput(
                 f"The model is of other data than {self.data.name}.",
@@ -156,16 +159,19 @@ class Bench:
         return Likelihood(scored.values, scored.kind, scored.estimator + seeded, scored.mc_stderr)
 
     def _sampled(self, model: Any, speed: dict[str, Any], health: list[str]) -> tuple[Tensor | None, Tensor | None]:
-        """Samples, and the labels that they were asked for by, if the model takes any."""
+        """Samples, and the labels that they were asked for by, if the model takes any; of data that it translates, none."""
         if not model.can("sample"):
             return None, None
         with counted(model) as calls:
-            model.sample(1, generator=derive(self.seed, "warm-up"))
+            one = conditions(self.data, 1, self.split, generator(self.seed, "warm-up"))
+            model.sample(1, given=one, generator=derive(self.seed, "warm-up"))
         speed["sequential_calls"] = max(calls.values(), default=0)
-        given = None
-        if model.given is not None:
-            noise = generator(self.seed, "labels")
+        noise = generator(self.seed, "labels")
+        given = conditions(self.data, self.n, self.split, noise)
+        if model.given is not None and given is None:
             given = torch.multinomial(model.given_frequencies.cpu().double(), self.n, replacement=True, generator=noise)
+        if model.translates and (there := len(self.data.origin.split(self.split))) < self.n:  # type: ignore[union-attr]
+            health.append(f"the {self.n} samples are translations of {there} data, some more than once")
         began = time.perf_counter()
         with counted(model) as calls, memory_watched(model.device) as memory:
             drawn = model.sample(self.n, given=given, generator=derive(self.seed, "sample"))
@@ -176,7 +182,7 @@ class Bench:
         if not bool((self.data.domain.sound(samples) | samples.isnan()).all()):
             health.append("no distance: some samples are infinite")
             return None, None
-        return samples, given
+        return samples, None if model.translates else given
 
 
 def _here(scored: Likelihood) -> Likelihood:

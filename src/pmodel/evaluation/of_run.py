@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data import Dataset, load_data
+from ..data import Dataset, load_data, load_described
 from ..errors import BadInput, RunError
 from ..model import Model
 from ..storage import RECORD, load, read_json
@@ -79,7 +79,7 @@ def _data_of(record: Mapping[str, Any] | None) -> Dataset:
     known = (record or {}).get("data")
     if not isinstance(known, dict) or "source" not in known:
         raise BadInput("Say which data to evaluate on.", hint="pass data=, or a run folder that fit has written")
-    data = load_data(str(known["source"]), **known.get("options", {}))
+    data = load_described(known)
     if data.hash != known.get("hash"):
         raise RunError(
             f"{data.name} is no longer what the run was trained on: its content has changed.",

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data import Dataset
+from ..data import Dataset, described
 from ..metrics.judge import FILE
 from ..metrics.judges.shipped import shipped_names, shipped_record
-from ..settings import spelt_settings
+from ..settings import spelt_data, spelt_settings
 
 __all__ = ["comparing", "evaluating", "fitting"]
 
@@ -36,7 +36,7 @@ def comparing(
         n: Samples of each model.
         judge: The record of what looked at the samples, or None.
     """
-    words = ["pmodel", "compare", *labels, *_data(data.source or data.name, data.options), *_training(shared)]
+    words = ["pmodel", "compare", *labels, *spelt_data(described(data)), *_training(shared)]
     words += ["--seeds", str(len(seeds))] if len(seeds) > 1 else []
     words += ["--seed", str(seeds[0])] if seeds and seeds[0] else []
     return shlex.join([*words, *_judge(judge), *_n(n), "--out", "comparison"])
@@ -51,7 +51,7 @@ def fitting(record: Mapping[str, Any]) -> str | None:
         "pmodel",
         "fit",
         str(asked["name"]),
-        *_data(str(data["source"]), data.get("options") or {}),
+        *spelt_data(data),
         *_training(asked),
     ]
     words += ["--seed", str(asked["seed"])] if asked.get("seed") else []
@@ -62,12 +62,8 @@ def fitting(record: Mapping[str, Any]) -> str | None:
 def evaluating(folder: Path, data: Dataset, record: Mapping[str, Any], n: int) -> str:
     """The command that measures a run again, from where it was measured, on other data than its own if it was so."""
     own = (record.get("data") or {}).get("hash") == data.hash
-    words = ["pmodel", "evaluate", str(folder), *([] if own else _data(data.source or data.name, data.options))]
+    words = ["pmodel", "evaluate", str(folder), *([] if own else spelt_data(described(data)))]
     return shlex.join([*words, *_n(n)])
-
-
-def _data(source: str, options: Mapping[str, Any]) -> list[str]:
-    return ["--data", source, *spelt_settings(options, "data.")]
 
 
 def _judge(judge: Mapping[str, Any] | None) -> list[str]:

@@ -32,14 +32,14 @@ class Case:
     Args:
         name: What reports call it.
         domain: What one datum is.
-        given: The domain of the label, or None.
+        given: The domain of the label or, of a model that translates, of the other set; or None.
         bare: Without wrappers, on data whose scale is neither one nor far from it: a variance taken for a standard deviation
             goes unseen at scale one, and what a wrapper checks the model itself need not.
     """
 
     name: str
     domain: Domain
-    given: Discrete | None = None
+    given: Domain | None = None
     bare: bool = False
 
 
@@ -79,7 +79,8 @@ CASES: tuple[Case, ...] = (
 def toy(case: Case, n: int, generator: Generator, *, complete: bool = False) -> Batch:
     """Data with structure: correlated, skewed, in units far from standard, and different for each label.
 
-    A hidden normal factor and a label shift every entry; the result is squashed into the domain.
+    A hidden normal factor and a label shift every entry; the result is squashed into the domain. Data of another set that
+    stand for conditions are unpaired with them.
 
     Args:
         case: Whose data.
@@ -89,10 +90,12 @@ def toy(case: Case, n: int, generator: Generator, *, complete: bool = False) -> 
     """
     domain, given = case.domain, case.given
     entries = torch.arange(domain.entries, dtype=torch.float64)
-    labels = None
+    labels, conditions = None, None
     t = 0.6 * torch.randn(n, 1, generator=generator, dtype=torch.float64) + 0.5 * (entries % 3 - 1)
     t = t + 0.8 * torch.randn(n, domain.entries, generator=generator, dtype=torch.float64)
-    if isinstance(given, Discrete):
+    if given is not None and not given.label:
+        conditions = toy(Case(case.name, given), n, generator, complete=True).x
+    if isinstance(given, Discrete) and given.label:
         weights = torch.tensor(FREQUENCIES[: given.levels]) if given.levels <= 3 else torch.ones(given.levels)
         labels = torch.multinomial(weights, n, replacement=True, generator=generator)
         t = t + 1.5 * (labels.unsqueeze(1) - (given.levels - 1) / 2) * (1 - 2 * (entries % 2))
@@ -105,7 +108,9 @@ def toy(case: Case, n: int, generator: Generator, *, complete: bool = False) -> 
         gaps = torch.tensor([MISSING if column.missing else 0.0 for column in domain.columns])
         x[torch.rand(x.shape, generator=generator) < gaps] = torch.nan
     observed = ~x.isnan()
-    return Batch(domain.check(x), labels, None if bool(observed.all()) else observed)
+    return Batch(
+        domain.check(x), labels if conditions is None else conditions, None if bool(observed.all()) else observed
+    )
 
 
 def _lengths(domain: Sequences, n: int, labels: Tensor | None, generator: Generator) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, final
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..catalogue import Row
+from ..data import Dataset, Split, conditions, unpaired
 from ..domain import Discrete, Domain, Sequences, Table
 from ..learning import Batch
 from ..model import RECORDED, Model
@@ -77,12 +79,29 @@ class Subject:
     def data(self) -> Batch:
         """Toy training data; with missing values where the domain and the model allow them."""
         complete = not self.blank.can("marginalise")
-        return toy(self.case, TRAINING, generator(0, "conformance"), complete=complete)
+        return toy(self._told, TRAINING, generator(0, "conformance"), complete=complete)
 
     @cached_property
     def held_out(self) -> Batch:
         """A few more, complete."""
-        return toy(self.case, 64, generator(1, "conformance"), complete=True)
+        return toy(self._told, 64, generator(1, "conformance"), complete=True)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The toy data as a data set; their conditions are another one where the model translates."""
+        data = self.data
+        if not self.blank.translates or data.given is None:
+            return _unsplit(self.domain, Split(data.x, data.given), self.case.given)
+        return unpaired(_unsplit(self.blank.given, Split(data.given)), _unsplit(self.domain, Split(data.x)))
+
+    @property
+    def _told(self) -> Case:
+        """The case with the condition of the model: one that translates has one where the case has none."""
+        return replace(self.case, given=self.blank.given)
+
+    def asked(self, n: int, seed: int = 0) -> Tensor | None:
+        """What ``n`` samples must be asked for by, drawn by a seed; None where the model itself draws its labels."""
+        return conditions(self.dataset, n, "train", generator(seed, "asked"))
 
     @cached_property
     def fitted(self) -> Any:
@@ -92,8 +111,7 @@ class Subject:
     @property
     def labels(self) -> tuple[int | None, ...]:
         """Every label, or None alone."""
-        given = self.blank.given
-        return tuple(range(given.levels)) if isinstance(given, Discrete) else (None,)
+        return tuple(range(len(self.blank.given_frequencies))) or (None,)
 
     @property
     def exact(self) -> bool:
@@ -125,7 +143,8 @@ class Subject:
     @cached_property
     def around(self) -> Tensor:
         """Data and the model's own samples: where its probability is."""
-        return torch.cat([self.held_out.x, self.fitted.sample(4096, generator=0).to(self.held_out.x.dtype)])
+        samples = self.fitted.sample(4096, given=self.asked(4096), generator=0)
+        return torch.cat([self.held_out.x, samples.to(self.held_out.x.dtype)])
 
     def along(self, datum: Tensor, entry: int, cells: int) -> Nodes:
         """Nodes along one entry through one datum, ``(1, *shape)``."""
@@ -211,6 +230,10 @@ class Subject:
     def sample(self, label: int | None, n: int = SAMPLES) -> Tensor:
         """Samples under a label."""
         return self.fitted.sample(n, given=label, generator=4)  # type: ignore[no-any-return]
+
+
+def _unsplit(domain: Domain, split: Split, given: Domain | None = None) -> Dataset:
+    return Dataset("toy", domain, split, split, split, given=given if isinstance(given, Discrete) else None)
 
 
 def sampler_of(model: Model) -> Model:

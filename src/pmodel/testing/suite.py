@@ -10,7 +10,7 @@ from typing import final
 
 from ..catalogue import Row, find
 from ..construction import wrapped
-from ..domain import Discrete, Domain, Real
+from ..domain import Domain, Real
 from ..errors import BadInput, NotSupported
 from ..model import Model
 from .cases import CASES, Case
@@ -115,8 +115,7 @@ def _result(check: Check) -> Result:
 def _subjects(model: str | type[Model] | Model) -> Iterator[tuple[Subject, Exception | None]]:
     """The model in every case that it accepts, with the error if it cannot be built there."""
     if isinstance(model, Model):
-        given = model.given if isinstance(model.given, Discrete) else None
-        yield Subject(Case("as given", model.domain, given), lambda: copy.deepcopy(model)), None
+        yield Subject(Case("as given", model.domain, model.given), lambda: copy.deepcopy(model)), None
         return
     row = find(model) if isinstance(model, str) else None
     cls = row.load() if row is not None else model

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import final
 
 import torch
 from torch import Tensor
 
-from ..data import Mapped, Split
+from ..data import Dataset, Mapped, Split
 from ..domain import Domain
 from ..learning import Batch, Recipe
-from ..randomness import generator, some
+from ..randomness import derive, generator, some
 from .augmentation import augmented, binarised
 
 __all__ = ["Batches"]
@@ -37,6 +38,8 @@ class Batches:
         device: Where batches go.
         conditional: Whether labels go along.
         shards: Parts of a batch.
+        origin: Of two unpaired sets, the one that the conditions are of: its batches have the same number, and permutations
+            of their own.
     """
 
     def __init__(
@@ -49,12 +52,20 @@ class Batches:
         *,
         conditional: bool,
         shards: int = 1,
+        origin: Dataset | None = None,
     ) -> None:
         self.x = split.x.to(device) if isinstance(split.x, Tensor) else split.x
         self.y = split.y if conditional else None
         self.intensities = split.intensities.to(device) if recipe.binarise and split.intensities is not None else None
         self.domain, self.recipe, self.seed, self.device, self.shards = domain, recipe, seed, device, shards
         self.size = max(1, min(recipe.batch, len(split.x)) // shards) * shards
+        self.origin: Batches | None = None
+        if conditional and origin is not None:
+            seed_there = derive(seed, "origin")
+            self.origin = Batches(
+                origin.train, origin.domain, recipe, seed_there, device, conditional=False, shards=shards
+            )
+            self.origin.size, self.y = self.size, None
         self._permutation = lru_cache(2)(
             lambda number: torch.randperm(len(split.x), generator=generator(seed, "order", number))
         )
@@ -72,7 +83,8 @@ class Batches:
         x = self._drawn(rows, number, shard)
         if self.recipe.augment:
             x = augmented(x, self.recipe.augment, generator(self.seed, "augment", number, shard))
-        return self._batch(x, None if self.y is None else self.y[rows])
+        batch = self._batch(x, None if self.y is None else self.y[rows])
+        return batch if self.origin is None else replace(batch, given=self.origin.shard(number, shard).x)
 
     def _drawn(self, rows: Tensor, number: int, shard: int) -> Tensor:
         if self.intensities is None:
@@ -97,9 +109,11 @@ class Batches:
             yield number, self._batch(self.x[part], None if self.y is None else self.y[part])
 
     def subset(self, most: int, seed: int) -> Batch:
-        """At most so many data, drawn at random without replacement."""
+        """At most so many data, drawn at random without replacement; of two sets, as many of each as there are of the fewer."""
+        most = most if self.origin is None else min(most, len(self), len(self.origin))
         rows = some(len(self.x), most, generator(seed, "subset"))
-        return self._batch(self.x[rows], None if self.y is None else self.y[rows])
+        batch = self._batch(self.x[rows], None if self.y is None else self.y[rows])
+        return batch if self.origin is None else replace(batch, given=self.origin.subset(most, seed).x)
 
     def _batch(self, x: Tensor, y: Tensor | None) -> Batch:
         x = self.domain.unpacked(x.to(self.device))

@@ -26,7 +26,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from ..data import Dataset, Split, in_memory
+from ..data import Dataset, Split, conditions, in_memory
 from ..domain import Domain
 from ..errors import Diverged
 from ..model import Model
@@ -102,6 +102,7 @@ class Doctor:
         self.usual = copied(self.columns(in_memory(held_out.x)), self.train) if self.fresh else 0.0
         self.x, self.given = _whole(train, data.domain)
         self.given = None if model.given is None else self.given
+        self.asked = conditions(data, ROWS, "valid", generator(seed, "doctor", "conditions"))
 
     def listen(self, event: Stepped) -> list[Diagnosis]:
         """What the losses say that was not known before.
@@ -191,7 +192,8 @@ class Doctor:
         noise = generator(self.seed, "doctor", "samples", device=self.model.device)
         began, parts = time.perf_counter(), list[Tensor]()
         while len(parts) < 4 and (not parts or time.perf_counter() - began < SECONDS):
-            parts.append(self.model.sample(ROWS // 4, generator=noise))
+            given = None if self.asked is None else self.asked[len(parts) * ROWS // 4 : (len(parts) + 1) * ROWS // 4]
+            parts.append(self.model.sample(ROWS // 4, given=given, generator=noise))
         return torch.cat(parts)
 
     def _code(self, samples: Tensor | None) -> Diagnosis | None:

@@ -15,11 +15,11 @@ from typing import Any, final
 import torch
 
 from .. import __version__
-from ..data import Dataset
+from ..data import Dataset, described
 from ..errors import Diverged, RunError
 from ..model import Model
 from ..pictures import grid, png
-from ..settings import spelt_settings
+from ..settings import spelt_data
 from ..storage import RECORD, SCHEMA, TENSORS, read_json, remove_unfinished, write_atomic, write_json, write_tensors
 from . import events
 from .checkpoint import clear_checkpoint, write_checkpoint
@@ -75,15 +75,7 @@ def new_record(
         "options": dict(options),
         "asked": dict(asked),
         "seed": plan.seed,
-        "data": {
-            "name": data.name,
-            "source": data.source,
-            "options": dict(data.options),
-            "hash": data.hash,
-            "n": len(data.train),
-            "note": data.note,
-            "labels": list(data.label_names),
-        },
+        "data": described(data),
         "plan": plan.to_json(),
         "begun": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"pmodel": __version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -239,7 +231,5 @@ def _claimed(folder: Path) -> int | None:
 
 def resume_command(folder: Path, record: Mapping[str, Any]) -> str:
     """The command that goes on with the stopped run of this record."""
-    data = record["data"]
-    options = spelt_settings(data["options"], "data.")
-    words = ["pmodel", "fit", record["name"], "--data", data["source"] or "…", *options]
+    words = ["pmodel", "fit", record["name"], *spelt_data(record["data"])]
     return shlex.join([*words, "--out", str(folder), "--resume"])

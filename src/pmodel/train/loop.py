@@ -10,10 +10,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from ..data import Dataset
+from ..data import Dataset, conditions
 from ..errors import BadInput, Diverged, NotSupported
 from ..model import Model
-from ..randomness import derive
+from ..randomness import derive, generator
 from .doctor import Doctor
 from .events import (
     Diagnosed,
@@ -311,7 +311,8 @@ class Training:
         if not self.processes.leader:
             return
         if self.model.can("sample"):
-            yield Sampled(progress, self.model.sample(SHOWN, generator=derive(self.plan.seed, "picture")))
+            given = conditions(self.data, SHOWN, "valid", generator(self.plan.seed, "pictured"))
+            yield Sampled(progress, self.model.sample(SHOWN, given=given, generator=derive(self.plan.seed, "picture")))
         self.health = [Diagnosed(self.position.step, d, self.position.seconds) for d in self.doctor.examine()]
         yield from self.health
 

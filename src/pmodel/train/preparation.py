@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..data import Dataset
+from ..data import Dataset, require_one_set
 from ..domain import Sequences
 from ..errors import BadInput
 from ..model import Model
@@ -26,18 +26,34 @@ def require_fit(model: Model, data: Dataset) -> None:
     """Refuse data that are not of the model's domain.
 
     Raises:
-        BadInput: if they are not, or the model needs other labels than they have.
+        BadInput: if they are not, or the model needs other labels than they have, or they are two sets and it does not
+            translate, or they are one and it does.
     """
+    if not model.translates:
+        require_one_set(data, f"What {type(model).__name__} learns from")
+    elif data.origin is None:
+        words = f"{type(model).__name__} translates: it learns from two sets of data."
+        raise BadInput(words, got=f"{data.name} alone", hint="name the second with --to, or pass unpaired(a, b)")
     if model.domain != data.domain:
         raise BadInput(f"The model is of {model.domain}, and {data.name} is not.", got=data.domain)
-    if model.given is not None and model.given != data.given:
-        raise BadInput(f"The model's condition is {model.given}, and that of {data.name} is not.", got=data.given)
+    given = data.given if data.origin is None else data.origin.domain
+    if model.given is not None and model.given != given:
+        raise BadInput(f"The model's condition is {model.given}, and that of {data.name} is not.", got=given)
 
 
 def batches_of(data: Dataset, plan: Plan, *, conditional: bool) -> Batches:
     """The training data in the batches of a plan."""
     device = torch.device(plan.device)
-    return Batches(data.train, data.domain, plan.recipe, plan.seed, device, conditional=conditional, shards=plan.shards)
+    return Batches(
+        data.train,
+        data.domain,
+        plan.recipe,
+        plan.seed,
+        device,
+        conditional=conditional,
+        shards=plan.shards,
+        origin=data.origin,
+    )
 
 
 def prepare(model: Model, data: Dataset, batches: Batches, seed: int) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from .. import __version__
 from ..construction import make
-from ..data import Dataset, load_data
+from ..data import Dataset, condition, load_described
 from ..errors import RunError
 from ..storage import RECORD, digest, read_json
 from .events import Event
@@ -70,7 +70,7 @@ def replay(run: str | Path, *, data: Dataset | None = None, on_event: Callable[[
             hint="put the old data back; a repeat of a run needs the same",
         )
     plan = _ended(Plan.from_json(record["plan"]), record["result"])
-    given = data.given if record["asked"]["conditional"] else None
+    given = condition(data, labels=record["asked"]["conditional"])
     model = make(record["name"], data.domain, given, seed=record["seed"], **record["options"])
     if "from" in record and warmed(model, Path(record["from"]["run"])) != record["from"]["sha256"]:
         raise RunError(
@@ -87,10 +87,10 @@ def replay(run: str | Path, *, data: Dataset | None = None, on_event: Callable[[
 
 
 def _data(record: Mapping[str, Any]) -> Dataset:
-    source = record["data"]["source"]
-    if not source:
+    known = record["data"]
+    if not all(part["source"] for part in (known, known.get("origin", known))):
         raise RunError("This run learned from data in memory.", hint="pass them: pmodel.replay(run, data=…)")
-    return load_data(source, **record["data"]["options"])
+    return load_described(known)
 
 
 def _ended(plan: Plan, result: Mapping[str, Any]) -> Plan:

@@ -9,7 +9,7 @@ from typing import Any, final
 
 from .. import catalogue
 from ..construction import make
-from ..data import Dataset, load_data
+from ..data import Dataset, condition, load_data
 from ..errors import BadInput, Diverged, NotSupported, RunError, Stopped, TrainingError
 from ..model import Model
 from ..storage import digest, load
@@ -164,9 +164,7 @@ def _plain(value: Any) -> Any:
 
 def _model(asked: Asked, data: Dataset) -> Model:
     """The model before it learns."""
-    if asked.conditional and data.given is None:
-        raise BadInput(f"{data.name} has no labels to condition on.", hint="leave out conditional=true")
-    given = data.given if asked.conditional else None
+    given = condition(data, labels=asked.conditional)
     return make(asked.name, data.domain, given, seed=asked.seed, **asked.all_options)
 
 

@@ -8,11 +8,13 @@ nonsaturating  the same                                          softplus(-D(G(z
 hinge          max(0, 1 - D(x)) + max(0, 1 + D(G(z)))            -D(G(z))                         Lim & Ye 2017
 relativistic   softplus(D(G(z)) - D(x))                          softplus(D(x) - D(G(z)))         Jolicoeur-Martineau 2018
 wasserstein    D(G(z)) - D(x)                                    -D(G(z))                         Arjovsky et al. 2017
+squares        (D(x) - 1)² / 2 + D(G(z))² / 2                    (D(G(z)) - 1)² / 2               Mao et al. 2017
 ============== ================================================= ================================ =====================
 
 softplus(-l) is -log sigma(l). Where the discriminator is sure of a fake, the minimax generator's gradient vanishes; the
 non-saturating one has the same fixed points and does not. The relativistic pair compares each sample with a datum, which has
 no bad local minima of dropped modes (Sun et al. 2020), and with both penalties it converges locally (Huang et al. 2024).
+Squares pull at samples that are far on the wrong side as strongly as they are far; the best D is p_data / (p_data + p_G).
 The Wasserstein game is bounded only where D is: it needs a penalty, best that of slopes other than one (``penalties``).
 """
 
@@ -27,7 +29,7 @@ from torch.nn.functional import relu, softplus
 
 __all__ = ["LOSSES", "LossName", "Losses"]
 
-LossName = Literal["relativistic", "nonsaturating", "minimax", "hinge", "wasserstein"]
+LossName = Literal["relativistic", "nonsaturating", "minimax", "hinge", "wasserstein", "squares"]
 
 
 @final
@@ -58,4 +60,8 @@ LOSSES: dict[str, Losses] = {
         lambda real, fake: softplus(fake - real).mean(), lambda real, fake: softplus(real - fake).mean(), paired=True
     ),
     "wasserstein": Losses(lambda real, fake: fake.mean() - real.mean(), lambda real, fake: -fake.mean()),
+    "squares": Losses(
+        lambda real, fake: ((real - 1).square().mean() + fake.square().mean()) / 2,
+        lambda real, fake: (fake - 1).square().mean() / 2,
+    ),
 }

@@ -21,10 +21,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ...capability import Samples
-from ...domain import Discrete, Domain
+from ...domain import Domain
 from ...errors import BadInput, RangeError, require_whole
 from ...learning import Batch, GradientTrained, Loss, Phase, Recipe
 from .game import Game
+from .scale import seen, shown
 
 __all__ = ["AdversarialPair"]
 
@@ -71,7 +72,6 @@ class AdversarialPair(Samples, GradientTrained):
         if not 0 < lead <= 100:
             raise RangeError("lead is a positive number of at most 100.", got=lead)
         self.game, self.lead = game, lead
-        self.levels = domain.levels if isinstance(domain, Discrete) else 0
 
     def recipe(self) -> Recipe:
         """Adam without momentum, and a moving average of the generator."""
@@ -121,13 +121,11 @@ class AdversarialPair(Samples, GradientTrained):
 
     def _seen(self, x: Tensor) -> Tensor:
         """Data as the networks see them."""
-        return x.float() * (2 / max(1, self.levels - 1)) - 1 if self.levels else x.float()
+        return seen(x, self.domain)
 
     def _shown(self, y: Tensor) -> Tensor:
         """Data from what the networks see: the nearest levels."""
-        if not self.levels:
-            return y
-        return ((y + 1) * (max(1, self.levels - 1) / 2)).round().clamp(0, self.levels - 1).to(torch.int64)
+        return shown(y, self.domain)
 
 
 @contextmanager

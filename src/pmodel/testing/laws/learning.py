@@ -124,7 +124,7 @@ def learns_its_data(subject: Subject) -> None:
     data = toy(subject.case, 1000, generator(5, "conformance"), complete=True).x.flatten(1).double()
     low, high = data.min(0).values, data.max(0).values
     noise = low + (high - low) * torch.rand(data.shape, generator=generator(6, "conformance"), dtype=torch.float64)
-    samples = model.sample(1000, generator=7).flatten(1).double()
+    samples = model.sample(1000, given=subject.asked(1000), generator=7).flatten(1).double()
     std = data.std(0).clamp_min(1e-9)
     learned, box = (_energy_distance(x / std, data / std) for x in (samples, noise))
     require(

@@ -117,11 +117,12 @@ def _bad_labels(model: Any, given: Tensor | None) -> Iterator[tuple[str, Any]]:
     if given is None:
         yield "a label for an unconditional model", 0
         return
-    yield "a label too high", model.given.levels
-    yield "a negative label", -1
+    yield "a label too high", torch.full_like(given, model.given.levels)
+    yield "a negative label", torch.full_like(given, -1)
+    yield "a label for all that is negative", -1
     yield "too few labels", given[:2]
     yield "labels of another shape", given.unsqueeze(1)
-    yield "fractions of a label", torch.full((len(given),), 0.5)
+    yield "fractions of a label", torch.full(given.shape, 0.5)
 
 
 LAWS = (Law(bad_input_is_refused, always),)

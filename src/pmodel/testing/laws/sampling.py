@@ -18,7 +18,7 @@ MANY = 4096
 def samples_are_data(subject: Subject) -> None:
     """Samples have the domain's shape, type and range, whatever their number; none is none."""
     for n in (0, 1, 5):
-        x = subject.fitted.sample(n, generator=0)
+        x = subject.fitted.sample(n, given=subject.asked(n), generator=0)
         expected = (n, *subject.domain.shape)
         require(tuple(x.shape) == expected, f"sample({n}) has the wrong shape.", got=tuple(x.shape), hint=f"{expected}")
         checked = subject.domain.check(x)
@@ -28,13 +28,16 @@ def samples_are_data(subject: Subject) -> None:
 
 
 def samples_follow_the_seed(subject: Subject) -> None:
-    """The same seed gives the same samples, another seed others, and a generator moves on."""
+    """The same seed gives the same samples, another seed others, and a generator moves on.
+
+    The seed is that of data to translate, too, where there are such: from one of them there may be one way only.
+    """
     model = subject.fitted
-    first, again, other = (model.sample(64, generator=seed) for seed in (0, 0, 1))
+    first, again, other = (model.sample(64, given=subject.asked(64, seed), generator=seed) for seed in (0, 0, 1))
     require(bool(torch.equal(first, again)), "The same seed gives other samples.")
     require(not bool(torch.equal(first, other)), "Another seed gives the same samples.")
     noise = torch.Generator().manual_seed(0)
-    first, second = model.sample(64, generator=noise), model.sample(64, generator=noise)
+    first, second = (model.sample(64, given=subject.asked(64, seed), generator=noise) for seed in (0, 1))
     require(not bool(torch.equal(first, second)), "A generator gives the same samples twice: it was not advanced.")
 
 
@@ -43,11 +46,12 @@ def settings_hold_for_one_call(subject: Subject) -> None:
     model, parts = subject.fitted, (sampler_of(subject.fitted), subject.fitted.nested[-1])
     owner = {name: next(part for part in parts if name in part.adjustable) for name in model.adjustable}
     before = {name: getattr(part, name) for name, part in owner.items()}
-    same = torch.equal(model.sample(8, generator=0), model.sample(8, generator=0, **before))
+    given = subject.asked(8)
+    same = torch.equal(model.sample(8, given=given, generator=0), model.sample(8, given=given, generator=0, **before))
     require(bool(same), "The same settings, given for a call, draw other samples.", got=before)
     for name in (*before, "no_such_setting"):
         try:
-            model.sample(1, generator=0, **{name: object()})
+            model.sample(1, given=subject.asked(1), generator=0, **{name: object()})
         except PmodelError:
             continue
         require(False, f"A senseless value of {name} is not refused.")
@@ -84,7 +88,20 @@ def _z(first: torch.Tensor, second: torch.Tensor) -> float:
 
 
 def _labelled(subject: Subject) -> bool:
-    return can("sample")(subject) and subject.blank.given is not None
+    return can("sample")(subject) and len(subject.blank.given_frequencies) > 0
+
+
+def translations_follow_their_data(subject: Subject) -> None:
+    """What a model that translates answers with depends on what it is given, and without it sampling is refused."""
+    model, given = subject.fitted, subject.asked(64)
+    x = model.sample(given=given, generator=0)
+    same = torch.equal(x, model.sample(given=given.flip(0), generator=0))  # type: ignore[union-attr]
+    require(not same, "The datum does not change its translation.")
+    try:
+        model.sample(64, generator=0)
+    except PmodelError:
+        return
+    require(False, "A model that translates samples without data to translate.")
 
 
 LAWS = (
@@ -92,4 +109,5 @@ LAWS = (
     Law(settings_hold_for_one_call, can("sample")),
     Law(samples_follow_the_seed, can("sample")),
     Law(labels_shape_the_samples, _labelled),
+    Law(translations_follow_their_data, lambda subject: bool(subject.blank.translates)),
 )

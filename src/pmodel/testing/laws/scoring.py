@@ -238,7 +238,7 @@ def _clamped_reals(subject: Subject) -> bool:
 
 
 def _labelled(subject: Subject) -> bool:
-    return can("score")(subject) and subject.blank.given is not None
+    return can("score")(subject) and len(subject.blank.given_frequencies) > 0
 
 
 def _given_lengths(subject: Subject) -> bool:

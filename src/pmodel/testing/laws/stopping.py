@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from ...data import Dataset, Split
 from ...train import Iterated, Stepped, Training, plan
 from ...train.state import State, copied
 from ..check import require
@@ -25,8 +24,7 @@ def stopped_learning_goes_on(subject: Subject) -> None:
     So whatever a model needs from step to step is a parameter, a buffer, in ``training_state()``, or a function of the
     progress that ``advance`` is told; and no Python attribute counts steps.
     """
-    split = Split(subject.data.x, subject.data.given)
-    data = Dataset("toy", subject.domain, split, split, split, given=subject.case.given)
+    data = subject.dataset
     chosen = plan(subject.fresh(), data, steps=STEPS, precision="float32", device="cpu")
     training = Training(subject.fresh(), data, chosen)
     state: State | None = None
