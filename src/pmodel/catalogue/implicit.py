@@ -41,6 +41,17 @@ MODELS: tuple[Row, ...] = (
         line="a convolutional pair that grows in training, doubling by doubling",
     ),
     Row(
+        name="sagan",
+        target="pmodel.implicit.sagan:SAGAN",
+        family="implicit",
+        density="none",
+        capabilities=("sample",),
+        domains=("discrete",),
+        year=2018,
+        paper="https://arxiv.org/abs/1805.08318",
+        line="an adversarial pair of residual convolutions in which every place looks at all others",
+    ),
+    Row(
         name="transgan",
         target="pmodel.implicit.transgan:TransGAN",
         family="implicit",

@@ -29,11 +29,10 @@ from .game.game import Game
 from .game.losses import LossName
 from .game.pair import AdversarialPair
 from .game.penalties import Penalised
+from .game.scales import groups, halvings, widths
 
 __all__ = ["DCGAN"]
 
-CORNER = 7
-"""Pictures are halved until neither side is longer than this: at least once, and twice above 4×4."""
 KERNEL = 5
 """Side of the discriminator's kernels, odd so that an odd side is rounded up when it is halved."""
 SLOPE = 0.2
@@ -115,15 +114,15 @@ class _Generator(nn.Module):
     def __init__(self, shape: tuple[int, ...], labels: int, latent: int, channels: int, width: int) -> None:
         super().__init__()
         self.labels = labels
-        self.sizes = _sizes(shape)
-        widths = _widths(self.sizes, channels)
-        self.corner = (widths[-1], *self.sizes[-1])
+        self.sizes = halvings(shape)
+        channels_at = widths(self.sizes, channels)
+        self.corner = (channels_at[-1], *self.sizes[-1])
         self.start = nn.Sequential(
             nn.Linear(latent + labels, width), nn.LeakyReLU(SLOPE), nn.Linear(width, math.prod(self.corner))
         )
-        scales = zip(reversed(widths), reversed(self.sizes[1:]), strict=True)
-        self.norms = nn.ModuleList(nn.GroupNorm(_groups(c, size), c) for c, size in scales)
-        sides = [*reversed(widths), shape[0]]
+        scales = zip(reversed(channels_at), reversed(self.sizes[1:]), strict=True)
+        self.norms = nn.ModuleList(nn.GroupNorm(groups(c, size), c) for c, size in scales)
+        sides = [*reversed(channels_at), shape[0]]
         self.doublings = nn.ModuleList(TransposedConvolution(a, b, 4, 2, 1) for a, b in pairwise(sides))
 
     def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
@@ -143,14 +142,15 @@ class _Discriminator(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], labels: int, channels: int, width: int, *, biased: bool) -> None:
         super().__init__()
-        sizes = _sizes(shape)
-        widths = _widths(sizes, channels)
-        halvings = [
-            (nn.Conv2d(a, b, KERNEL, 2, KERNEL // 2), nn.LeakyReLU(SLOPE)) for a, b in pairwise([shape[0], *widths])
+        sizes = halvings(shape)
+        channels_at = widths(sizes, channels)
+        strided = [
+            (nn.Conv2d(a, b, KERNEL, 2, KERNEL // 2), nn.LeakyReLU(SLOPE))
+            for a, b in pairwise([shape[0], *channels_at])
         ]
-        flat = widths[-1] * math.prod(sizes[-1])
+        flat = channels_at[-1] * math.prod(sizes[-1])
         joined = (nn.Flatten(), nn.Linear(flat, width), nn.LeakyReLU(SLOPE))
-        self.features = nn.Sequential(*(layer for halving in halvings for layer in halving), *joined)
+        self.features = nn.Sequential(*(layer for pair in strided for layer in pair), *joined)
         self.head = nn.Linear(width, 1, bias=biased)
         self.embedding = nn.Embedding(labels, width) if labels else None
 
@@ -160,21 +160,3 @@ class _Discriminator(nn.Module):
         if self.embedding is not None:
             logits = logits + (self.embedding(given) * h).sum(1) / math.sqrt(h.shape[1])
         return logits.float()
-
-
-def _sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """The sides at each scale, from the picture's own downwards."""
-    sizes = [(shape[1], shape[2])]
-    while max(sizes[-1]) > CORNER or len(sizes) < 2 or (len(sizes) < 3 and max(sizes[-1]) > 2):
-        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
-    return sizes
-
-
-def _groups(channels: int, size: tuple[int, int]) -> int:
-    """At most eight groups, each of several values: normalising one value would leave nothing of it."""
-    return math.gcd(8, channels) if math.prod(size) >= 4 else 1
-
-
-def _widths(sizes: list[tuple[int, int]], channels: int) -> list[int]:
-    """Channels at each scale below the picture's: twice as many with each halving."""
-    return [channels * 2**step for step in range(len(sizes) - 1)]

@@ -1,0 +1,245 @@
+r"""Self-attention generative adversarial network (Zhang et al. 2019, https://arxiv.org/abs/1805.08318).
+
+Residual convolutions, and at one scale in both players a layer in which every place looks at all others,
+
+.. math::
+
+    \beta_{ji} = \operatorname{softmax}_i\big(f(x_i)^\top g(x_j)\big), \qquad
+    y_j = x_j + \gamma\, v\Big(\sum_i \beta_{ji} h(x_i)\Big),
+
+with f, g, h, v linear and :math:`\gamma` a number that starts at 0: first what is near, then what is far. Weights of both
+players are divided by their largest singular value (Miyato et al. 2018), which bounds the slope of each layer by one; the game
+is the hinge loss, the discriminator learns faster than the generator, and a label is told to the generator by the scales and
+shifts of its normalisation and to the discriminator by projection (Miyato & Koyama 2018),
+
+.. math:: D(x, y) = (w + e_y)^\top \phi(x).
+
+What differs from the paper: group instead of batch normalisation, whose running statistics would move in the other player's
+phase, and half the channels and scales of its networks, which were made for 128×128.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, cast, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from ..domain import Discrete, Domain
+from ..errors import require_whole
+from ..learning import Recipe
+from .game.game import Game
+from .game.losses import LossName
+from .game.pair import AdversarialPair
+from .game.penalties import Penalised
+from .game.scales import groups, halvings, widths
+
+__all__ = ["SAGAN", "SelfAttention"]
+
+SLOPE = 0.2
+"""Of the discriminator's leaky rectifiers: no unit of it is dead."""
+NARROW = 8
+"""Queries and keys have so many times fewer channels than what they look at."""
+
+
+@final
+class SAGAN(AdversarialPair):
+    """Residual convolutions with self-attention and spectral normalisation, for pictures of any size, colours and levels.
+
+    Args:
+        domain: Pictures, ``Discrete((C, H, W), levels)``.
+        given: A class label, told to both players; or None.
+        latent: Entries of z.
+        channels: Channels next to the picture; they double with each halving of its sides.
+        loss: ``relativistic``, ``nonsaturating``, ``minimax``, ``hinge`` or ``wasserstein``.
+        penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
+        penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
+        packing: Data that the discriminator judges at once.
+        changes: Differentiable augmentation: some of ``colour``, ``translation`` and ``hole``.
+        repeats: Discriminator updates for each generator update.
+        lead: The discriminator's learning rate, as a multiple of the generator's.
+
+    Raises:
+        BadInput: if the data are not pictures, or do not fit the game, or a name is not known.
+        RangeError: if a number is out of range.
+    """
+
+    natives: ClassVar[tuple[type[Domain], ...]] = (Discrete,)
+    conditional: ClassVar[bool] = True
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"latent": 8, "channels": 4},
+        "small": {"latent": 32, "channels": 8},
+    }
+
+    def __init__(
+        self,
+        domain: Domain,
+        given: Domain | None = None,
+        *,
+        latent: int = 64,
+        channels: int = 16,
+        loss: LossName = "hinge",
+        penalty: float = 0.0,
+        penalised: Penalised = "both",
+        packing: int = 1,
+        changes: Sequence[str] = (),
+        repeats: int = 1,
+        lead: float = 2.0,
+    ) -> None:
+        game = Game(loss, penalty, penalised, packing, tuple(changes))
+        super().__init__(domain, given, latent=latent, game=game, repeats=repeats, lead=lead)
+        require_whole("channels", channels, 1)
+        labels = len(self.given_frequencies)
+        judged = (packing * domain.shape[0], *domain.shape[1:])
+        self.generator = _Generator(domain.shape, labels, latent, channels)
+        self.discriminator = _Discriminator(judged, labels, channels)
+
+    @classmethod
+    def refuses(cls, domain: Domain) -> str | None:
+        """It takes pictures."""
+        if isinstance(domain, Discrete) and len(domain.shape) == 3:
+            return None
+        return "it takes pictures of shape (C, H, W) with discrete levels"
+
+    @classmethod
+    def tiny(cls, domain: Domain, given: Domain | None = None) -> SAGAN:
+        """Eight latents and four channels."""
+        return cls(domain, given, **cls.sizes["tiny"])
+
+    def recipe(self) -> Recipe:
+        """Adam without momentum and with a short memory, as in the paper, and a moving average of the generator."""
+        return Recipe(batch=64, rate=5e-4, betas=(0.0, 0.9), ema=0.999)
+
+
+class SelfAttention(nn.Module):
+    """Every place of a picture looks at all others: from and to ``(N, channels, H, W)``; the identity at the start."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        narrow, half = max(1, channels // NARROW), max(1, channels // 2)
+        self.query, self.key = (_normed(nn.Conv2d(channels, narrow, 1, bias=False)) for _ in range(2))
+        self.value, self.outward = (
+            _normed(nn.Conv2d(a, b, 1, bias=False)) for a, b in ((channels, half), (half, channels))
+        )
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What each place sees, added to what it is."""
+        query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
+        weights = (query.mT @ key).softmax(-1)  # (N, places, places looked at)
+        seen = (value @ weights.mT).unflatten(2, x.shape[2:])
+        return cast(Tensor, x + self.gain * self.outward(seen))
+
+
+class _Norm(nn.Module):
+    """Group normalisation whose scales and shifts are the label's."""
+
+    def __init__(self, channels: int, size: tuple[int, int], labels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups(channels, size), channels, affine=not labels)
+        self.affine = nn.Embedding(labels, 2 * channels) if labels else None
+        if self.affine is not None:
+            nn.init.normal_(self.affine.weight, std=0.1)
+
+    def forward(self, x: Tensor, given: Tensor | None) -> Tensor:
+        normal: Tensor = self.norm(x)
+        if self.affine is None:
+            return normal
+        scale, shift = self.affine(given)[:, :, None, None].chunk(2, 1)
+        return cast(Tensor, normal * (1 + scale) + shift)
+
+
+class _Up(nn.Module):
+    """A residual block that doubles the sides and cuts them to ``size``."""
+
+    def __init__(self, inputs: int, outputs: int, small: tuple[int, int], size: tuple[int, int], labels: int) -> None:
+        super().__init__()
+        self.size = size
+        self.before, self.between = _Norm(inputs, small, labels), _Norm(outputs, size, labels)
+        self.first, self.second = (_normed(nn.Conv2d(a, outputs, 3, padding=1)) for a in (inputs, outputs))
+        self.skip = _normed(nn.Conv2d(inputs, outputs, 1))
+
+    def forward(self, x: Tensor, given: Tensor | None) -> Tensor:
+        h = self.first(_doubled(F.relu(self.before(x, given)), self.size))
+        h = self.second(F.relu(self.between(h, given)))
+        return cast(Tensor, h + _doubled(self.skip(x), self.size))
+
+
+class _Down(nn.Module):
+    """A residual block that halves the sides; an odd one is rounded up. The picture itself is not rectified."""
+
+    def __init__(self, inputs: int, outputs: int, *, first: bool) -> None:
+        super().__init__()
+        self.picture = first
+        self.first, self.second = (_normed(nn.Conv2d(a, outputs, 3, padding=1)) for a in (inputs, outputs))
+        self.skip = _normed(nn.Conv2d(inputs, outputs, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x if self.picture else F.leaky_relu(x, SLOPE))
+        return cast(Tensor, _halved(self.second(F.leaky_relu(h, SLOPE))) + self.skip(_halved(x)))
+
+
+class _Generator(nn.Module):
+    """From z and label to a picture."""
+
+    def __init__(self, shape: tuple[int, ...], labels: int, latent: int, channels: int) -> None:
+        super().__init__()
+        sizes = halvings(shape)
+        sides = [*reversed(widths(sizes, channels)), channels]
+        self.corner = (sides[0], *sizes[-1])
+        self.start = _normed(nn.Linear(latent, sides[0] * sizes[-1][0] * sizes[-1][1]))
+        scales = zip(pairwise(sides), pairwise(reversed(sizes)), strict=True)
+        self.blocks = nn.ModuleList(_Up(a, b, small, size, labels) for (a, b), (small, size) in scales)
+        self.looking = max(0, len(self.blocks) - 2)  # at half the picture's sides, where there is such a scale
+        self.attention = SelfAttention(sides[self.looking + 1])
+        self.norm = _Norm(channels, sizes[0], 0)
+        self.colours = _normed(nn.Conv2d(channels, shape[0], 3, padding=1))
+
+    def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
+        h = self.start(z).unflatten(1, self.corner)
+        for number, block in enumerate(self.blocks):
+            h = block(h, given)
+            if number == self.looking:
+                h = self.attention(h)
+        return torch.tanh(self.colours(F.relu(self.norm(h, None))))
+
+
+class _Discriminator(nn.Module):
+    """From a picture and label to a logit: features summed over places."""
+
+    def __init__(self, shape: tuple[int, ...], labels: int, channels: int) -> None:
+        super().__init__()
+        sizes = halvings(shape)
+        sides = [shape[0], *widths(sizes, channels)]
+        self.blocks = nn.ModuleList(_Down(a, b, first=k == 0) for k, (a, b) in enumerate(pairwise(sides)))
+        self.attention = SelfAttention(sides[1]) if max(sizes[1]) > 1 else nn.Identity()
+        self.head = _normed(nn.Linear(sides[-1], 1, bias=False))
+        self.embedding = _normed(nn.Embedding(labels, sides[-1])) if labels else None
+
+    def forward(self, x: Tensor, given: Tensor | None) -> Tensor:
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number == 0:
+                x = self.attention(x)
+        features = F.leaky_relu(x, SLOPE).sum((2, 3))
+        logits: Tensor = self.head(features).squeeze(1)
+        if self.embedding is not None:
+            logits = logits + (self.embedding(given) * features).sum(1)
+        return logits.float()
+
+
+def _normed(layer: nn.Module) -> nn.Module:
+    """A layer whose weights are divided by their largest singular value, by one power iteration each time it learns."""
+    return spectral_norm(layer)
+
+
+def _doubled(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, scale_factor=2)[..., : size[0], : size[1]]
+
+
+def _halved(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 2, ceil_mode=True)
