@@ -26,10 +26,10 @@ from ..domain import Discrete, Domain
 from ..errors import require_whole
 from ..nn.transposed import TransposedConvolution
 from .game.game import Game
+from .game.halvings import groups, halvings, widths
 from .game.losses import LossName
 from .game.pair import AdversarialPair
 from .game.penalties import Penalised
-from .game.scales import groups, halvings, widths
 
 __all__ = ["DCGAN"]
 

@@ -33,10 +33,10 @@ from ..domain import Discrete, Domain
 from ..errors import require_whole
 from ..learning import Recipe
 from .game.game import Game
+from .game.halvings import groups, halvings, widths
 from .game.losses import LossName
 from .game.pair import AdversarialPair
 from .game.penalties import Penalised
-from .game.scales import groups, halvings, widths
 
 __all__ = ["SAGAN", "SelfAttention"]
 
