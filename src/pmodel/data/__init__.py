@@ -15,8 +15,8 @@ from .density import KnownDensity as KnownDensity
 from .drawn import draw_tins as draw_tins
 from .drawn import measure_tins as measure_tins
 from .faces import FACTORS as FACTORS
-from .faces import Factor as Factor
 from .faces import draw_faces as draw_faces
+from .factors import Factor as Factor
 from .loading import FILES as FILES
 from .loading import load_data as load_data
 from .mapped import Mapped as Mapped
@@ -24,7 +24,13 @@ from .mapped import in_memory as in_memory
 from .mapped import spread as spread
 from .named import Named as Named
 from .named import datasets as datasets
+from .recoloured import greyed as greyed
+from .recoloured import recoloured as recoloured
 from .sequences import from_sequences as from_sequences
+from .shapes import SHAPES as SHAPES
+from .shapes import draw_shapes as draw_shapes
+from .shapes import shape_content as shape_content
+from .shapes import shape_masks as shape_masks
 from .text import from_text as from_text
 from .unpaired import condition as condition
 from .unpaired import conditions as conditions

@@ -8,22 +8,19 @@ given its factors, which is no more than that of the picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
-from numbers import Real
-from typing import final
 
 import torch
 from torch import Generator, Tensor
 
 from ..domain import Discrete
-from ..errors import DtypeError, RangeError, ShapeError, unknown
 from ..randomness import Seed, as_generator, generator
 from .dataset import Dataset, Split, assemble
+from .factors import Factor, changed, drawn, even, named_values
 from .portrait import BEARDS, EYES, GLASSES, HAIR, HATS, SCENES, SIDE, STYLES, portrait
 
-__all__ = ["FACTORS", "IMAGE", "SIZES", "Factor", "draw_faces", "load_faces"]
+__all__ = ["FACTORS", "IMAGE", "SIZES", "draw_faces", "load_faces"]
 
 SIZES = (10_000, 1_000, 1_000)
 """How many faces are drawn for training, validation and test."""
@@ -37,58 +34,14 @@ CHUNK = 256
 """Faces that are painted at a time, so that their planes stay in the processor's cache."""
 
 
-@final
-@dataclass(frozen=True)
-class Factor:
-    """Something that a picture is drawn from.
-
-    Args:
-        values: The names of its values, or none if it is numeric.
-        shares: How often each value occurs; they add up to 1.
-        low: The least value of a numeric factor, which is uniform.
-        high: Its largest.
-    """
-
-    values: tuple[str, ...] = ()
-    shares: tuple[float, ...] = ()
-    low: float = 0.0
-    high: float = 1.0
-
-    @property
-    def words(self) -> str:
-        """Its numbers, in words."""
-        if self.values:
-            return f"a whole number from 0 to {len(self.values) - 1}"
-        return f"a number from {self.low:g} to {self.high:g}"
-
-    def draw(self, n: int, generator: Generator) -> Tensor:
-        """``(n,)`` float64: positions in ``values``, or numbers."""
-        u = torch.rand(n, generator=generator, dtype=torch.float64)
-        if not self.values:
-            return self.low + (self.high - self.low) * u
-        ends = torch.tensor(self.shares, dtype=torch.float64).cumsum(0)[:-1]
-        return torch.searchsorted(ends, u, right=True).double()
-
-    def holds(self, x: Tensor) -> Tensor:
-        """Where a number is a value of this factor."""
-        if self.values:
-            return (x >= 0) & (x < len(self.values)) & (x == x.round())
-        return (x >= self.low) & (x <= self.high)
-
-
-def _even(values: Iterable[str]) -> Factor:
-    names = tuple(values)
-    return Factor(names, (1 / len(names),) * len(names))
-
-
 FACTORS: Mapping[str, Factor] = {
     "glasses": Factor(tuple(GLASSES), (0.6, 0.4)),
-    "hair": _even(STYLES),
-    "hair_colour": _even(HAIR),
+    "hair": even(STYLES),
+    "hair_colour": even(HAIR),
     "beard": Factor(tuple(BEARDS), (0.6, 0.2, 0.2)),
     "hat": Factor(tuple(HATS), (0.55, 0.15, 0.15, 0.15)),
-    "eye_colour": _even(EYES),
-    "background": _even(SCENES),
+    "eye_colour": even(EYES),
+    "background": even(SCENES),
     "skin": Factor(),  # from light to dark
     "smile": Factor(low=-0.6),
     "mouth": Factor(),  # from closed to open
@@ -127,44 +80,10 @@ def draw_faces(factors: Tensor, generator: Seed = None, **changes: str | float) 
         RangeError: if a number lies outside its factor; the message says which.
         BadInput: if the generator is none, and no seed.
     """
-    if not isinstance(factors, Tensor):
-        raise DtypeError("The factors of faces are a tensor.", got=type(factors).__name__)
-    wanted = len(FACTORS)
-    if factors.ndim != 2 or factors.shape[1] != wanted:
-        raise ShapeError(f"Faces have {wanted} factors.", got=tuple(factors.shape), hint=f"pass (N, {wanted})")
-    table = factors.detach().double().clone()
-    for name, value in changes.items():
-        column = _column(name)
-        table[:, column] = _number(name, value)
-    _require_values(table)
-    drawn = [portrait(dict(zip(FACTORS, part.T, strict=True))) for part in torch.split(table, CHUNK)]
-    pixels = torch.cat(drawn) if drawn else torch.zeros(0, *IMAGE, dtype=torch.uint8)
+    table = changed(factors, FACTORS, changes, of="faces", one="a face")
+    parts = [portrait(dict(zip(FACTORS, part.T, strict=True))) for part in torch.split(table, CHUNK)]
+    pixels = torch.cat(parts) if parts else torch.zeros(0, *IMAGE, dtype=torch.uint8)
     return pixels if generator is None else _grained(pixels, as_generator(generator))
-
-
-def _column(name: str) -> int:
-    if name not in FACTORS:
-        raise unknown("factor of faces", name, FACTORS)
-    return list(FACTORS).index(name)
-
-
-def _number(name: str, value: str | float) -> float:
-    factor = FACTORS[name]
-    if isinstance(value, str) and factor.values:
-        if value not in factor.values:
-            raise unknown(f"value of {name}", value, factor.values)
-        return float(factor.values.index(value))
-    if isinstance(value, bool) or not isinstance(value, Real):
-        names = f"; or one of {', '.join(factor.values)}" if factor.values else ""
-        raise DtypeError(f"The factor {name} of a face is {factor.words}{names}.", got=repr(value))
-    return float(value)
-
-
-def _require_values(table: Tensor) -> None:
-    for column, (name, factor) in zip(table.T, FACTORS.items(), strict=True):
-        right = factor.holds(column)
-        if not bool(right.all()):
-            raise RangeError(f"The factor {name} of a face is {factor.words}.", got=float(column[~right][0]))
 
 
 def _grained(pixels: Tensor, generator: Generator) -> Tensor:
@@ -175,7 +94,7 @@ def _grained(pixels: Tensor, generator: Generator) -> Tensor:
 def load_faces(seed: int) -> Dataset:
     """Faces of random factors, which are in ``Split.factors``; labelled by whether they wear glasses."""
     parts = [split.take(torch.arange(len(split))) for split in _splits(seed)]  # copies
-    values = {name: factor.values for name, factor in FACTORS.items() if factor.values}
+    values = named_values(FACTORS)
     return assemble(
         "faces",
         Discrete(IMAGE, 256),
@@ -194,7 +113,6 @@ def _splits(seed: int) -> tuple[Split, ...]:
 
 
 def _drawn(n: int, seed: int, split: int) -> Split:
-    columns = [factor.draw(n, generator(seed, "faces", split, name)) for name, factor in FACTORS.items()]
-    factors = torch.stack(columns, 1)
+    factors = drawn(FACTORS, n, lambda name: generator(seed, "faces", split, name))
     x = draw_faces(factors, generator(seed, "faces", split, "grain"))
     return Split(x, factors[:, 0].long(), factors)

@@ -10,13 +10,15 @@ import torch
 
 from ..domain import Discrete, Domain, Real, Sequences
 from ..errors import DataError
-from . import cifar10, faces
+from . import cifar10, faces, shapes
 from .binarised import larochelle_files, load_binary, load_larochelle
 from .chains import SIZES as CHAINS
 from .chains import load_chains
 from .dataset import Dataset, Split, assemble
 from .drawn import SIDE, load_tins
 from .mnist import IMAGE, available, load_mnist
+from .recoloured import COLOURED, load_recoloured
+from .shapes import load_shapes
 from .stories import load_story
 from .toy import SIZES, TOYS, load_toy
 
@@ -142,6 +144,23 @@ def _rows() -> tuple[Named, ...]:
         faces.SIZES,
         faces.load_faces,
     )
+    pairs = (
+        Named(
+            "shapes",
+            "drawn shapes, shapes:plain and shapes:striped",
+            Discrete(shapes.IMAGE, 256),
+            shapes.SIZES,
+            load_shapes,
+        ),
+        Named(
+            "recoloured",
+            "mnist, every other digit in colour: recoloured:grey and recoloured:coloured",
+            Discrete(COLOURED, 256),
+            OFFICIAL,
+            lambda _: load_recoloured(),
+            lambda: available("mnist"),
+        ),
+    )
     toys = (Named(name, f"{toy.line}; density known", Real((2,)), SIZES, _drawer(name)) for name, toy in TOYS.items())
     chains = Named(
         "hmm-three",
@@ -151,7 +170,7 @@ def _rows() -> tuple[Named, ...]:
         load_chains,
     )
     texts = (_text("text-en", "English", (800, 100, 100)), _text("text-ko", "Korean", (800, 100, 100)))
-    return (*real, portraits, *notes, chains, *texts, *toys)
+    return (*real, portraits, *pairs, *notes, chains, *texts, *toys)
 
 
 def _text(name: str, language: str, sizes: tuple[int, int, int]) -> Named:
