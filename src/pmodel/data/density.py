@@ -50,6 +50,13 @@ class KnownDensity(ABC):
         parts = [self._log_prob(part) for part in torch.split(x.double(), 4096)]
         return torch.cat(parts)
 
+    def away(self, x: Tensor) -> Tensor | None:
+        """How far points ``(N, 2)`` are from the centres of K modes of equal weight, ``(N, K)`` in their standard deviations.
+
+        None where the density is not made of such modes.
+        """
+        return None
+
     def grid(self) -> Tensor:
         """The midpoints of the squares, of side ``spacing``, that tile the window: float64 ``(M, 2)``."""
         sides = [
@@ -118,9 +125,16 @@ class Blobs(KnownDensity):
         centres = self.means[_pick(n, len(self.means), generator)]
         return centres + _normal(n, generator) @ self.factor.T
 
+    def away(self, x: Tensor) -> Tensor | None:
+        """Mahalanobis distances, of more Gaussians than one."""
+        return self._away(x.double()) if len(self.means) > 1 else None
+
+    def _away(self, x: Tensor) -> Tensor:
+        whitened = (x[:, None] - self.means) @ torch.linalg.inv(self.factor).T
+        return torch.linalg.vector_norm(whitened, dim=2)
+
     def _log_prob(self, x: Tensor) -> Tensor:
-        away = (x[:, None] - self.means) @ torch.linalg.inv(self.factor).T
-        log_normal = -away.square().sum(2) / 2 - math.log(2 * math.pi) - self.factor.diagonal().log().sum()
+        log_normal = -self._away(x).square() / 2 - math.log(2 * math.pi) - self.factor.diagonal().log().sum()
         return torch.logsumexp(log_normal, 1) - math.log(len(self.means))
 
 

@@ -26,6 +26,7 @@ from ..randomness import derive, generator
 from ..train.diagnosis import Diagnosis
 from .cost import counted, memory_watched
 from .divergences import Points, divergences
+from .known_modes import known_modes
 from .record import Evaluation
 
 __all__ = ["Bench", "judges_folder"]
@@ -133,6 +134,8 @@ class Bench:
             metrics |= costs(likelihood, scored.values, self.x, self.data.domain, scored.common_stderr)
         if samples is not None:
             metrics |= self.fidelity(samples, given)
+        if samples is not None and self.data.truth is not None:
+            metrics |= known_modes(self.data.truth, samples, self.measure)
         if scored is not None and self.data.truth is not None:
             points = Points(self.x, scored, samples, self.effort, self.seed)
             metrics |= divergences(self.data.truth, model, points, self.measure)

@@ -178,6 +178,26 @@ METRICS: tuple[Row, ...] = (
         estimator="nearest of 50 training neighbours against held-out data; binomial standard error",
     ),
     Row(
+        name="high_quality",
+        title="at a mode",
+        better="real",
+        meaning="Share of samples within three standard deviations of a true mode: what lies between modes is made up. Only "
+        "where the modes are known.",
+        source="srivastava2017",
+        share=True,
+        estimator="distance to the nearest true mode; binomial standard error",
+    ),
+    Row(
+        name="mode_shares",
+        title="modes against data",
+        better="smaller",
+        meaning="Kullback–Leibler divergence, in nats, of the modes of samples from the true shares, and how many of the modes "
+        "have any: a model that has collapsed onto one of K gets log K. Only where the modes are known.",
+        source="srivastava2017",
+        unit="nats",
+        estimator="nearest true modes of samples at one, corrected for bias; standard error to second order",
+    ),
+    Row(
         name="kl_data_model",
         title="KL(data‖model)",
         better="smaller",

@@ -21,7 +21,9 @@ GROUPS: dict[str, tuple[str, str]] = {
     "cost": ("cost", "Cost"),
 }
 """Of columns, in order: what stands above them, and above a table of their own."""
-VARIETY = frozenset({"precision", "recall", "density", "coverage", "memorisation", "sharpness"})
+VARIETY = frozenset(
+    {"precision", "recall", "density", "coverage", "memorisation", "sharpness", "high_quality", "mode_shares"}
+)
 RECOGNISED = frozenset({"judge", "inception_score", "class_shares", "class_agreement"})
 WAYS = {
     "smaller": ("↓", "smaller is better"),
@@ -187,7 +189,9 @@ def _references(row: Row, written: Mapping[str, Any]) -> dict[str, Cell]:
 
 
 def _details(name: str, written: Mapping[str, Any]) -> tuple[str, ...]:
-    """What else a cell says: which classes have no clear sample."""
+    """What else a cell says: which classes have no clear sample, and how many modes have any."""
+    if name == "mode_shares" and "found" in written:
+        return (f"{count(written['found'])} of {count(written['modes'])} modes",)
     if name != "judge" or written.get("expected", 0) < 2:
         return ()
     missing = written.get("missing", ())
