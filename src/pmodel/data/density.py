@@ -131,7 +131,8 @@ class Blobs(KnownDensity):
 
     def _away(self, x: Tensor) -> Tensor:
         whitened = (x[:, None] - self.means) @ torch.linalg.inv(self.factor).T
-        return torch.linalg.vector_norm(whitened, dim=2)
+        distances: Tensor = torch.linalg.vector_norm(whitened, dim=2)
+        return distances
 
     def _log_prob(self, x: Tensor) -> Tensor:
         log_normal = -self._away(x).square() / 2 - math.log(2 * math.pi) - self.factor.diagonal().log().sum()
