@@ -179,7 +179,9 @@ def test_batches_of_any_size_go_through_a_pool(n):
     pool = Pool(3, (1, 1, 1))
     for step in range(4):
         assert pool.exchanged(numbered(step * n, n), seeded(step)).shape == (n, 1, 1, 1)
-    assert torch.equal(Pool(0, (1, 1, 1)).exchanged(numbered(0, n), seeded()), numbered(0, n))
+    none = Pool(0, (1, 1, 1))
+    assert torch.equal(none.exchanged(numbered(0, n), seeded()), numbered(0, n))
+    assert none.state == {}
 
 
 def test_the_pools_are_no_part_of_the_model_file(fresh, tmp_path):

@@ -35,8 +35,8 @@ class Pool(nn.Module):
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """What training carries: the samples, and how many there are."""
-        return {"stored": self.stored, "filled": self.filled}
+        """What training carries: the samples, and how many there are; nothing where none are kept."""
+        return {"stored": self.stored, "filled": self.filled} if len(self.stored) else {}
 
     @torch.no_grad()
     def exchanged(self, fresh: Tensor, generator: Generator) -> Tensor:
