@@ -15,10 +15,8 @@ from pmodel.implicit.equalised import (
     EqualisedLinear,
     MinibatchDeviation,
     PixelNorm,
-    doubled,
-    halved,
-    halved_sides,
 )
+from pmodel.implicit.game.halvings import doubled, halved, halved_sides
 from pmodel.implicit.game.penalties import squared_slopes
 from pmodel.implicit.progan import ProGAN, grown_at
 from pmodel.learning import Batch

@@ -24,8 +24,6 @@ all of them, and near the equilibrium, where the losses' derivatives at all logi
 and R2 of S are the zero-centred penalties of the game on batches as single data (as they are under packing), for which the
 proofs of local convergence hold unchanged. With the deviation held fixed instead, that path would carry a force on samples
 that nothing dampens.
-
-Sides that do not halve evenly are rounded up, and cut when they double again; halving what was doubled gives it back.
 """
 
 from __future__ import annotations
@@ -37,6 +35,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .game.halvings import doubled, halved
+
 __all__ = [
     "Doubled",
     "EqualisedConvolution",
@@ -44,17 +44,12 @@ __all__ = [
     "Halved",
     "MinibatchDeviation",
     "PixelNorm",
-    "doubled",
-    "halved",
-    "halved_sides",
 ]
 
 GAIN = math.sqrt(2)
 """He's gain g, for layers that a rectifier follows."""
 EPSILON = 1e-8
 """Under the roots, as in the paper."""
-
-Size = tuple[int, int]
 
 
 @final
@@ -130,22 +125,6 @@ class MinibatchDeviation(nn.Module):
         return torch.cat([x, s.expand(len(x), 1, *x.shape[2:])], 1)
 
 
-def halved_sides(size: Size) -> Size:
-    """Half of each side, rounded up."""
-    return (size[0] + 1) // 2, (size[1] + 1) // 2
-
-
-def halved(x: Tensor) -> Tensor:
-    """Pictures ``(N, C, H, W)`` of half the sides, rounded up: each pixel the mean of those that it stands for."""
-    return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
-
-
-def doubled(x: Tensor, size: Size) -> Tensor:
-    """Pictures with each pixel four times, cut to the size that was halved."""
-    y: Tensor = F.interpolate(x, scale_factor=2.0, mode="nearest")
-    return y[..., : size[0], : size[1]]
-
-
 @final
 class Halved(nn.Module):
     """``halved`` as a layer."""
@@ -163,7 +142,7 @@ class Doubled(nn.Module):
         size: The sides of its answer.
     """
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
         self.size = size
 

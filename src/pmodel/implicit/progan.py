@@ -47,11 +47,9 @@ from .equalised import (
     Halved,
     MinibatchDeviation,
     PixelNorm,
-    doubled,
-    halved,
-    halved_sides,
 )
 from .game.game import Game
+from .game.halvings import doubled, halved, halved_sides
 from .game.losses import LossName
 from .game.pair import AdversarialPair
 from .game.penalties import Penalised

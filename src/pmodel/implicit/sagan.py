@@ -33,7 +33,7 @@ from ..domain import Discrete, Domain
 from ..errors import require_whole
 from ..learning import Recipe
 from .game.game import Game
-from .game.halvings import groups, halvings, widths
+from .game.halvings import doubled, groups, halved, halvings, widths
 from .game.losses import LossName
 from .game.pair import AdversarialPair
 from .game.penalties import Penalised
@@ -164,9 +164,9 @@ class _Up(nn.Module):
         self.skip = _normed(nn.Conv2d(inputs, outputs, 1))
 
     def forward(self, x: Tensor, given: Tensor | None) -> Tensor:
-        h = self.first(_doubled(F.relu(self.before(x, given)), self.size))
+        h = self.first(doubled(F.relu(self.before(x, given)), self.size))
         h = self.second(F.relu(self.between(h, given)))
-        return cast(Tensor, h + _doubled(self.skip(x), self.size))
+        return cast(Tensor, h + doubled(self.skip(x), self.size))
 
 
 class _Down(nn.Module):
@@ -180,7 +180,7 @@ class _Down(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.first(x if self.picture else F.leaky_relu(x, SLOPE))
-        return cast(Tensor, _halved(self.second(F.leaky_relu(h, SLOPE))) + self.skip(_halved(x)))
+        return cast(Tensor, halved(self.second(F.leaky_relu(h, SLOPE))) + self.skip(halved(x)))
 
 
 class _Generator(nn.Module):
@@ -235,11 +235,3 @@ class _Discriminator(nn.Module):
 def _normed(layer: nn.Module) -> nn.Module:
     """A layer whose weights are divided by their largest singular value, by one power iteration each time it learns."""
     return spectral_norm(layer)
-
-
-def _doubled(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(x, scale_factor=2)[..., : size[0], : size[1]]
-
-
-def _halved(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, 2, ceil_mode=True)
