@@ -82,7 +82,11 @@ def test_ticks_are_round(low, high, name, log, expected):
     assert found == expected
 
 
-@pytest.mark.parametrize("values", [[1.0], [0.0], [-3.0, -3.0], [1e-9, 1e9], [0.0, 1e-12], [5.0, 5.0 + 1e-9]])
+ROUNDED = [-2.8787622994501940, -2.8787622994501936]
+"""One value, but for the last bit."""
+
+
+@pytest.mark.parametrize("values", [[1.0], [0.0], [-3.0, -3.0], [1e-9, 1e9], [0.0, 1e-12], [5.0, 5.0 + 1e-9], ROUNDED])
 def test_every_scale_holds_its_values_and_names_no_two_ticks_alike(values):
     scale = Scale.of(values, 0, 100)
     assert all(0 <= scale(value) <= 100 for value in values)

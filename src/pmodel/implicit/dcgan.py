@@ -50,7 +50,7 @@ class DCGAN(AdversarialPair):
         latent: Entries of z.
         channels: Channels next to the picture; they double with each halving of its sides.
         width: Units of the dense layer at the smallest scale of each network.
-        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge`` or ``wasserstein``.
+        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge``, ``wasserstein`` or ``squares``.
         penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
         penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
         packing: Data that the discriminator judges at once.

@@ -42,7 +42,7 @@ class GAN(AdversarialPair):
         latent: Entries of z. None takes as many as a datum has, but from 2 to 32.
         layers: Hidden layers of each player.
         width: Units of each.
-        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge`` or ``wasserstein``.
+        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge``, ``wasserstein`` or ``squares``.
         penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
         penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
         packing: Data that the discriminator judges at once.

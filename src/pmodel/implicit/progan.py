@@ -74,7 +74,7 @@ class ProGAN(AdversarialPair):
         channels: Channels next to the picture; they double with each halving of its sides.
         widest: Channels at most.
         growth: The part of training after which the pair has grown.
-        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge`` or ``wasserstein``.
+        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge``, ``wasserstein`` or ``squares``.
         penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
         penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
         drift: Weight of the penalty on the discriminator's squared logits at data.

@@ -55,7 +55,7 @@ class SAGAN(AdversarialPair):
         given: A class label, told to both players; or None.
         latent: Entries of z.
         channels: Channels next to the picture; they double with each halving of its sides.
-        loss: ``relativistic``, ``nonsaturating``, ``minimax``, ``hinge`` or ``wasserstein``.
+        loss: ``relativistic``, ``nonsaturating``, ``minimax``, ``hinge``, ``wasserstein`` or ``squares``.
         penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
         penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
         packing: Data that the discriminator judges at once.

@@ -62,7 +62,7 @@ class TransGAN(AdversarialPair):
         patch: Pixels along the smallest squares, a power of two.
         window: The longest side of a window; grids no larger than that have full attention.
         heads: Of all attentions.
-        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge`` or ``wasserstein``.
+        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge``, ``wasserstein`` or ``squares``.
         penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
         penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
         packing: Data that the discriminator judges at once.

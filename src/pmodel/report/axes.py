@@ -14,6 +14,8 @@ __all__ = ["Scale", "amounts", "plain", "times"]
 
 LOG_FROM = 30.0
 """A scale is logarithmic where its greatest value is so many times its least."""
+FLAT = 1e-12
+"""Values that differ by no more than this part of them are one value, but for rounding."""
 TICKS = 5
 TIMES = (*(10.0**k for k in range(-6, 2)), 60.0, 600.0, 3600.0, 36e3, 36e4, 36e5)
 """Round times, in seconds, about a decade apart."""
@@ -79,7 +81,8 @@ class Scale:
         if log:
             margin = (high / low) ** 0.08 if high > low else 2.0
             return cls(low / margin, high * margin, start, end, True, name)
-        margin = 0.08 * (high - low) or 0.5 * abs(high) or 0.5
+        spread = high - low if high - low > FLAT * max(abs(low), abs(high)) else 0.0
+        margin = 0.08 * spread or 0.5 * abs(high) or 0.5
         floor = 0.0 if low >= 0 and low < margin else low - margin
         return cls(floor, high + margin, start, end, False, name)
 
