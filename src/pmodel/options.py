@@ -67,8 +67,8 @@ def choices_of(cls: type[Model], chosen: Mapping[str, Any]) -> dict[str, Option]
         BadInput: if its name is no word.
     """
     found = _own(cls) | (_own(Dequantised) if Real in cls.natives else {})
-    if not issubclass(cls, Latent) or issubclass(cls, Density):  # the exact density of a flow rests on its own p(z)
-        return found
+    if not issubclass(cls, Latent) or issubclass(cls, Density) or cls.searched:
+        return found  # the exact density of a flow, and the samples of what is searched, rest on their own p(z)
     found[PRIOR] = Option(WithPrior, PRIOR, str, "str", AUTO, PRIOR_DOC)
     prior = prior_of(cls, chosen)
     if prior is None:

@@ -29,6 +29,10 @@ class Latent(Model):
     deterministic: bool = False
     """Whether q(z | x) is a point: no density of real codes, and the mass 1 of one discrete code."""
 
+    searched: bool = False
+    """Whether ``encode`` is a search for each datum, at the cost of many calls of a network, and not a map that was learned.
+    Then nothing is encoded unless it is asked for, and codes are nothing that a prior learns: p(z) is what it is."""
+
     showing: tuple[str, ...] = ()
     """Those of the ``adjustable`` attributes that say how x is taken from p(x | z), and not how z is drawn."""
 
@@ -52,7 +56,7 @@ class Latent(Model):
     def _lacking(self, verb: str) -> NotSupported:
         """What makes a model that only encodes do more."""
         error = super()._lacking(verb)
-        if verb not in ("sample", "score", "elbo") or not self.can("decode"):
+        if verb not in ("sample", "score", "elbo") or not self.can("decode") or self.searched:
             return error
         discrete = isinstance(self.codes, Discrete)
         if discrete or verb == "sample":
@@ -74,6 +78,8 @@ class Latent(Model):
 
     def encode(self, x: object, *, given: object = None) -> Distribution:
         """The distribution q(z | x) of each datum's code; its ``mode`` is the code to look at.
+
+        Where a model is ``searched`` the codes are found one by one, by a search that takes its time.
 
         Raises:
             NotSupported: if the model has no latent.

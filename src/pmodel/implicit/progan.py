@@ -37,6 +37,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..distribution import wide
 from ..domain import Discrete, Domain
 from ..errors import RangeError, require_whole
 from ..learning import Phase, Recipe
@@ -90,6 +91,7 @@ class ProGAN(AdversarialPair):
 
     natives: ClassVar[tuple[type[Domain], ...]] = (Discrete,)
     conditional: ClassVar[bool] = True
+    spherical: ClassVar[bool] = True  # z is normalised
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"latent": 8, "channels": 6, "widest": 6},
         "small": {"latent": 32, "channels": 8, "widest": 32},
@@ -165,8 +167,7 @@ class ProGAN(AdversarialPair):
 
     def _made(self, z: Tensor, given: Tensor | None) -> Tensor:
         """G(z) at the scale that has grown."""
-        made: Tensor = self.generator(z, given, float(self.grown))
-        return made.float()
+        return wide(self.generator(z, given, float(self.grown)))
 
     def _judged(self, x: Tensor, given: Tensor | None) -> Tensor:
         logits: Tensor = self.discriminator(x, given, float(self.grown))
@@ -179,11 +180,11 @@ class ProGAN(AdversarialPair):
             x = halved(x)
         return torch.lerp(doubled(halved(x), self.scales[whole + 1]), x, fade) if fade else x
 
-    def _shown(self, y: Tensor) -> Tensor:
-        """Data from samples, doubled to the full size."""
+    def _whole(self, y: Tensor) -> Tensor:
+        """Samples, doubled to the full size."""
         for size in self.scales[math.ceil(float(self.grown)) + 1 :]:
             y = doubled(y, size)
-        return super()._shown(y)
+        return y
 
 
 def grown_at(progress: float, growth: float, scales: int) -> float:

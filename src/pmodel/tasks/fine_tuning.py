@@ -85,7 +85,7 @@ def fine_tuned(
         Log-probabilities ``(N, K)``, float64.
 
     Raises:
-        NotSupported: if the model has no latent, or discrete codes: no gradient passes through them.
+        NotSupported: if the model has no latent, or codes that no gradient passes through: discrete or searched ones.
         BadInput: if it has a condition, or the data do not fit.
         RangeError: if a number is out of range.
     """
@@ -131,10 +131,12 @@ class _Classifier(nn.Module):
 
     def __init__(self, model: Model, x: Tensor, y: Tensor, classes: int) -> None:
         super().__init__()
-        z = encoded(model, x)
-        if isinstance(_encoder(model).codes, Discrete):
+        encoder = _encoder(model)
+        if encoder.searched or isinstance(encoder.codes, Discrete):
             hint = "probe them: ways=('linear probe', 'nearest codes')"
-            raise NotSupported("No gradient passes through discrete codes.", got=type(model).__name__, hint=hint)
+            kind = "codes that are searched for" if encoder.searched else "discrete codes"
+            raise NotSupported(f"No gradient passes through {kind}.", got=type(model).__name__, hint=hint)
+        z = encoded(model, x)
         self.encoder: Any = copy.deepcopy(model)
         mean, scale = scale_of(z)
         weight, bias = linear_layer((z - mean) / scale, y.cpu(), classes)

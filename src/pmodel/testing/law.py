@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
@@ -65,6 +66,7 @@ def calls(model: Any, domain: Domain, data: Batch, seed: int = 0) -> dict[str, C
     n = len(x)
     mask = halves(domain)
 
+    @functools.cache
     def code() -> Tensor:
         z: Tensor = model.encode(x, given=given).mode if model.can("encode") else torch.zeros(n, 1)
         return z

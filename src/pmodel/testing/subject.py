@@ -26,6 +26,8 @@ __all__ = ["Subject", "sampler_of"]
 
 TRAINING = 1024
 """Toy data that a model learns from."""
+HELD_OUT = 64
+"""Further data."""
 SAMPLES = 65_536
 """Samples in a statistical test."""
 NODES = {"exact": {1: 20_000, 2: 501}, "lower_bound": {1: 2000, 2: 181}, "estimate": {1: 2000, 2: 181}}
@@ -83,8 +85,9 @@ class Subject:
 
     @cached_property
     def held_out(self) -> Batch:
-        """A few more, complete."""
-        return toy(self._told, 64, generator(1, "conformance"), complete=True)
+        """A few more, complete; fewer where each code takes a search."""
+        n = HELD_OUT // 8 if getattr(self.blank, "searched", False) else HELD_OUT
+        return toy(self._told, n, generator(1, "conformance"), complete=True)
 
     @cached_property
     def dataset(self) -> Dataset:

@@ -197,7 +197,7 @@ class Doctor:
         return torch.cat(parts)
 
     def _code(self, samples: Tensor | None) -> Diagnosis | None:
-        if not self.model.can("encode") or len(self.x) < 2:
+        if not self.model.can("encode") or self.model.searched or len(self.x) < 2:
             return None
         q = self.model.encode(self.x, given=self.given)
         z = q.sample(generator(self.seed, "doctor", "code", device=self.model.device))

@@ -41,6 +41,7 @@ class Wrapper(Samples, Bound, Energy, Latent, Completes, Marginalises, GradientT
         self.chunk = model.chunk
         self.weighted = getattr(model, "weighted", True)
         self.deterministic = getattr(model, "deterministic", False)
+        self.searched = getattr(model, "searched", False)
         self.adjustable = getattr(model, "adjustable", ())
         self.completing = getattr(model, "completing", None)
         self.showing = getattr(model, "showing", ())

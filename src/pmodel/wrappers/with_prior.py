@@ -53,6 +53,12 @@ class WithPrior(Samples, Variational[Distribution], GradientTrained, ClosedForm)
         super().__init__(autoencoder.domain, prior.given)
         if not isinstance(autoencoder, Latent) or not autoencoder.can("encode"):
             raise NotSupported("A prior is for the codes of a model that encodes.", got=type(autoencoder).__name__)
+        if autoencoder.searched:
+            raise NotSupported(
+                "A prior learns from codes that an encoder gives: here each is searched for.",
+                got=type(autoencoder).__name__,
+                hint="it samples by itself; leave the prior out",
+            )
         if not (prior.can("score") and prior.can("sample")):
             raise NotSupported("A prior is a model that can be sampled and scored.", got=type(prior).__name__)
         if prior.domain != autoencoder.codes:

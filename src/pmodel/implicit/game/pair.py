@@ -13,24 +13,30 @@ Two slips that silently ruin such models:
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 
-from ...capability import Samples
+from ...capability import Completes, Latent, Samples
+from ...distribution import Point, wide
 from ...domain import Domain
 from ...errors import BadInput, RangeError, require_whole
 from ...learning import Batch, GradientTrained, Loss, Phase, Recipe
+from ...randomness import generator as derived
 from .game import Game
+from .inversion import SIGMA, STARTS, Inversion, Target
 from .scale import seen, shown
 
 __all__ = ["AdversarialPair"]
 
 
-class AdversarialPair(Samples, GradientTrained):
+class AdversarialPair(Samples, Latent, Completes, GradientTrained):
     """A generator of z ~ N(0, I) and a discriminator of its samples.
 
     A model makes the two networks after this constructor: ``generator`` takes z ``(N, latent)`` and labels ``(N,)`` or None,
@@ -50,6 +56,13 @@ class AdversarialPair(Samples, GradientTrained):
         RangeError: if a number is out of range.
     """
 
+    deterministic = True
+    searched = True
+    adjustable = ("iterations",)
+    iterations: int = 20
+    """Steps of the search for a code, at most (``inversion.py``)."""
+    spherical: ClassVar[bool] = False
+    """Whether the generator sees only the direction of z."""
     generator: nn.Module
     discriminator: nn.Module
 
@@ -108,8 +121,7 @@ class AdversarialPair(Samples, GradientTrained):
 
     def _made(self, z: Tensor, given: Tensor | None) -> Tensor:
         """G(z) as the networks see it."""
-        made: Tensor = self.generator(z, given)
-        return made.float()
+        return wide(self.generator(z, given))
 
     def _judged(self, x: Tensor, given: Tensor | None) -> Tensor:
         """The logits of data as the networks see them, ``(N,)``."""
@@ -119,13 +131,53 @@ class AdversarialPair(Samples, GradientTrained):
     def _sample(self, n: int, given: Tensor | None, generator: Generator) -> Tensor:
         return self._shown(self._generated(n, given, generator))
 
+    def _encode(self, x: Tensor, given: Tensor | None) -> Point:
+        starts = torch.randn(self._starts, self.latent, generator=derived(0, "codes"), device="cpu").to(self.device)
+        centre = torch.zeros(len(x), self.latent, device=self.device)
+        return Point(self._found(seen(x, self.domain), x.isfinite(), given, centre, starts))
+
+    def _decode(self, z: Tensor, given: Tensor | None) -> Point:
+        return Point(self._shown(self._made(z.float(), given)))
+
+    def _complete(self, x: Tensor, observed: Tensor, given: Tensor | None, generator: Generator) -> Tensor:
+        drawn = partial(torch.randn, generator=generator, device=self.device)
+        near = seen(x, self.domain) + SIGMA * drawn(x.shape)
+        centre, starts = drawn(len(x), self.latent), drawn(self._starts, self.latent)
+        return self._shown(self._made(self._found(near, observed, given, centre, starts), given))
+
+    def _exactly(self, x: Tensor, observed: Tensor) -> Tensor:
+        return torch.zeros(len(x), dtype=torch.bool, device=x.device)
+
+    def _check_sampling(self) -> None:
+        require_whole("iterations", self.iterations, 0, 10**6)
+
+    @property
+    def _starts(self) -> int:
+        """How many draws of z a search may start from: fewer of large data."""
+        return max(1, min(STARTS, self.chunk // self.domain.entries))
+
+    def _found(self, x: Tensor, observed: Tensor, given: Tensor | None, centre: Tensor, starts: Tensor) -> Tensor:
+        """Codes of data as the networks see them, by a generator of double precision, for as many at a time as fit."""
+        pair = copy.deepcopy(self).double().requires_grad_(False)
+        search = Inversion(
+            lambda z, given: pair._whole(pair._made(z, given)).flatten(1), self.iterations, spherical=self.spherical
+        )
+        target = Target(x.flatten(1).double(), observed.flatten(1), given, centre.double())
+        size = max(1, self.chunk // (self.domain.entries * self.latent))
+        rows = torch.arange(len(x), device=x.device).split(size)
+        return torch.cat([search(target.take(part), starts.double()) for part in rows]).float()
+
     def _seen(self, x: Tensor) -> Tensor:
         """Data as the networks see them."""
         return seen(x, self.domain)
 
+    def _whole(self, y: Tensor) -> Tensor:
+        """What the networks see, in the full size of data."""
+        return y
+
     def _shown(self, y: Tensor) -> Tensor:
         """Data from what the networks see: the nearest levels."""
-        return shown(y, self.domain)
+        return shown(self._whole(y), self.domain)
 
 
 @contextmanager
