@@ -30,7 +30,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -165,13 +165,12 @@ class Inversion:
         """G(z) ``(n, entries)``, and its slopes along each entry of z, ``(latent, n, entries)``."""
         directions = torch.eye(z.shape[1], dtype=z.dtype, device=z.device).unsqueeze(1).expand(-1, len(z), -1)
 
-        def along(direction: Tensor) -> tuple[Tensor, Tensor]:
-            found: tuple[Tensor, Tensor] = torch.func.jvp(lambda z: self.made(z, given), (z,), (direction,))
-            return found
+        def along(direction: Tensor) -> Any:
+            return torch.func.jvp(lambda z: self.made(z, given), (z,), (direction,))
 
         _load_forward_derivatives()
         with sdpa_kernel(SDPBackend.MATH):  # fused kernels of attention have no forward derivative
-            found: tuple[Tensor, Tensor] = torch.func.vmap(along, out_dims=(None, 0))(directions)
+            found: tuple[Tensor, Tensor] = torch.func.vmap(along, out_dims=(None, 0))(directions)  # type: ignore[arg-type]
         return found
 
     def _placed(self, z: Tensor) -> Tensor:
@@ -187,7 +186,8 @@ def _by_label(target: Target) -> list[Tensor]:
     """The rows of each label."""
     if target.given is None:
         return [torch.arange(len(target.x), device=target.x.device)]
-    return [(target.given == label).nonzero().squeeze(1) for label in target.given.unique()]
+    labels: Tensor = target.given.unique()  # type: ignore[no-untyped-call]
+    return [(target.given == label).nonzero().squeeze(1) for label in labels]
 
 
 @functools.cache

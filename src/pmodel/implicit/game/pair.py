@@ -164,7 +164,7 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
         )
         target = Target(x.flatten(1).double(), observed.flatten(1), given, centre.double())
         size = max(1, self.chunk // (self.domain.entries * self.latent))
-        rows = torch.arange(len(x), device=x.device).split(size)
+        rows = torch.split(torch.arange(len(x), device=x.device), size)
         return torch.cat([search(target.take(part), starts.double()) for part in rows]).float()
 
     def _seen(self, x: Tensor) -> Tensor:
