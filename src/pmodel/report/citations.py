@@ -39,9 +39,12 @@ MODEL_SOURCES = {
     "vqvae": "vandenoord2017",
     "ebm": "du2019",
     "ddpm": "ho2020",
+    "gan": "goodfellow2014",
     "dcgan": "radford2016",
+    "sagan": "zhang2019",
     "progan": "karras2018",
     "transgan": "jiang2021",
+    "cyclegan": "zhu2017",
     "autoencoder": "hinton2006",
 }
 """The entry of each model's paper."""
