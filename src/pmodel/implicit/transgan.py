@@ -118,23 +118,15 @@ class TransGAN(AdversarialPair):
                 got=f"window={window}, a grid of {grids[0]}",
                 hint=f"window={CORNER}",
             )
-        labels, colours = len(self.given_frequencies), domain.shape[0]
-        made = [
-            Stage(grid, _window(grid, window), features, heads, depths[min(scale, len(depths) - 1)])
-            for scale, (grid, features) in enumerate(zip(grids, _widths(width, len(grids)), strict=True))
-        ]
-        self.generator = _Generator(domain.shape, latent, labels, made)
+        labels, colours = len(self.given_frequencies), packing * domain.shape[0]
+        blocks = [*depths, *[depths[-1]] * len(grids)]
+        grown = _stages(grids, _quarters(width, len(grids)), blocks, window, heads, twice=False)
+        self.generator = _Generator(domain.shape, latent, labels, grown)
         halvings = min(patch.bit_length(), len(grids)) - 1
-        seen = grids[len(grids) - 1 - halvings :: -1][: len(discriminator_depths)]
-        judged = [
-            Stage(grid, _window(grid, window), features, heads, depth, twice=True)
-            for grid, features, depth in zip(
-                seen, _halves(discriminator_width, len(seen)), discriminator_depths, strict=False
-            )
-        ]
-        self.discriminator = _Discriminator(
-            packing * colours, labels, judged, 2**halvings, biased=not game.losses.paired
-        )
+        seen = grids[: len(grids) - halvings][: -len(discriminator_depths) - 1 : -1]
+        features = _halves(discriminator_width, len(seen))
+        judged = _stages(seen, features, discriminator_depths, window, heads, twice=True)
+        self.discriminator = _Discriminator(colours, labels, judged, 2**halvings, biased=not game.losses.paired)
 
     @property
     def attention_entries(self) -> tuple[int, int]:
@@ -268,13 +260,22 @@ def _parts(sides: Sequence[int], halvings: int) -> Size:
     return -(-sides[0] // 2**halvings), -(-sides[1] // 2**halvings)
 
 
+def _stages(
+    grids: Sequence[Size], widths: Sequence[int], depths: Sequence[int], window: int, heads: int, *, twice: bool
+) -> list[Stage]:
+    return [
+        Stage(grid, _window(grid, window), features, heads, depth, twice=twice)
+        for grid, features, depth in zip(grids, widths, depths, strict=False)
+    ]
+
+
 def _window(grid: Size, longest: int) -> Size:
     """A grid's sides, each halved until it is no longer than this."""
     rows, columns = (side // 2 ** max(0, math.ceil(math.log2(side / longest))) for side in grid)
     return rows, columns
 
 
-def _widths(width: int, scales: int) -> list[int]:
+def _quarters(width: int, scales: int) -> list[int]:
     """Features at each scale from the coarsest: all doublings at the end quarter them that leave ``LEAST`` or more."""
     quarters = 0
     while quarters < scales - 1 and width // 4 ** (quarters + 1) >= LEAST:
