@@ -34,6 +34,7 @@ from ..domain import Discrete, Domain
 from ..errors import BadInput, require_whole
 from ..nn.grid_attention import Size, Stage, attention, learned, normed, perceptron, split
 from .game.game import Game
+from .game.halvings import halvings
 from .game.losses import LossName
 from .game.pair import AdversarialPair
 from .game.penalties import Penalised
@@ -41,7 +42,7 @@ from .game.penalties import Penalised
 __all__ = ["TransGAN"]
 
 CORNER = 8
-"""Pictures are halved until neither side is longer than this: at least once, and twice above 4×4."""
+"""The longest side of the coarsest grid, as in the paper."""
 LEAST = 8
 """A doubling by pixel shuffling leaves at least so many features."""
 
@@ -122,11 +123,11 @@ class TransGAN(AdversarialPair):
         blocks = [*depths, *[depths[-1]] * len(grids)]
         grown = _stages(grids, _quarters(width, len(grids)), blocks, window, heads, twice=False)
         self.generator = _Generator(domain.shape, latent, labels, grown)
-        halvings = min(patch.bit_length(), len(grids)) - 1
-        seen = grids[: len(grids) - halvings][: -len(discriminator_depths) - 1 : -1]
+        smallest = min(patch, 2 ** (len(grids) - 1))
+        seen = grids[::-1][smallest.bit_length() - 1 :][: len(discriminator_depths)]
         features = _halves(discriminator_width, len(seen))
         judged = _stages(seen, features, discriminator_depths, window, heads, twice=True)
-        self.discriminator = _Discriminator(colours, labels, judged, 2**halvings, biased=not game.losses.paired)
+        self.discriminator = _Discriminator(colours, labels, judged, smallest, biased=not game.losses.paired)
 
     @property
     def attention_entries(self) -> tuple[int, int]:
@@ -248,16 +249,9 @@ def squares(x: Tensor, side: int) -> Tensor:
 
 def _grids(shape: tuple[int, ...]) -> list[Size]:
     """The grid at each scale, from the coarsest on, of which each doubles the one before; the last one covers the picture."""
-    sides, halvings = shape[1:], 1
-    while max(_parts(sides, halvings)) > CORNER or (halvings < 2 and max(sides) > 4):
-        halvings += 1
-    rows, columns = _parts(sides, halvings)
-    return [(rows * 2**scale, columns * 2**scale) for scale in range(halvings + 1)]
-
-
-def _parts(sides: Sequence[int], halvings: int) -> Size:
-    """The sides after so many halvings, rounded up."""
-    return -(-sides[0] // 2**halvings), -(-sides[1] // 2**halvings)
+    sizes = halvings(shape, CORNER)
+    rows, columns = sizes[-1]
+    return [(rows * 2**scale, columns * 2**scale) for scale in range(len(sizes))]
 
 
 def _stages(

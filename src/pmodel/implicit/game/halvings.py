@@ -16,10 +16,15 @@ CORNER = 7
 """Pictures are halved until neither side is longer than this: at least once, and twice above 4×4."""
 
 
-def halvings(shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """The sides at each scale, from the picture's own downwards; a side that is odd is rounded up when it is halved."""
+def halvings(shape: tuple[int, ...], corner: int = CORNER) -> list[tuple[int, int]]:
+    """The sides at each scale, from the picture's own downwards; a side that is odd is rounded up when it is halved.
+
+    Args:
+        shape: Of a picture, ``(C, H, W)``.
+        corner: No side is longer than this in the end.
+    """
     sizes = [(shape[1], shape[2])]
-    while max(sizes[-1]) > CORNER or len(sizes) < 2 or (len(sizes) < 3 and max(sizes[-1]) > 2):
+    while max(sizes[-1]) > corner or len(sizes) < 2 or (len(sizes) < 3 and max(sizes[-1]) > 2):
         sizes.append(halved_sides(sizes[-1]))
     return sizes
 
