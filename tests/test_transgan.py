@@ -223,7 +223,8 @@ def large():
 
 
 def test_the_papers_sizes_for_256_pixels(large):
-    """Table 10 and the authors' program: five doublings, two of them bicubic, windows of 16 from 32×32 on; patches from 4×4."""
+    """Those of the authors' program, but for the discriminator's features, which double: five doublings of the generator's grid,
+    two of them bicubic, windows of 16, squares from 4×4 on, and attention over all of 8×8 and 16×16."""
     found = [((8 * 2**s,) * 2, (min(16, 8 * 2**s),) * 2) for s in range(6)]
     features = [1024, 1024, 1024, 256, 64, 16]
     expected = [(*sizes, f, depth) for sizes, f, depth in zip(found, features, (5, 4, 4, 4, 4, 4), strict=True)]

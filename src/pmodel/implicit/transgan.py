@@ -15,8 +15,9 @@ Attention is over the whole grid where that is small, and within windows elsewhe
 
 What differs from the paper, beside no weight decay: the relativistic loss with zero-centred penalties on data and samples
 (Huang et al. 2024, https://arxiv.org/abs/2501.05441) for a Wasserstein loss with four updates of the discriminator for each of
-the generator; its leaky rectifiers for GELU, whose second derivative makes half of such a penalty's work; its norm is the
-generator's; of the last block, all is left out that does not reach the class token.
+the generator; in the discriminator leaky rectifiers for GELU, because they have no second derivative to compute in a penalty,
+and the generator's norm; features that are divided evenly between the squares of a scale and what was seen of smaller ones; of
+the last block, what does not reach the class token is left out.
 """
 
 from __future__ import annotations
