@@ -223,8 +223,10 @@ def large():
 
 
 def test_the_papers_sizes_for_256_pixels(large):
-    """Those of the authors' program, but for the discriminator's features, which double: five doublings of the generator's grid,
-    two of them bicubic, windows of 16, squares from 4×4 on, and attention over all of 8×8 and 16×16."""
+    """Those of the authors' program, but for the discriminator's features, which double.
+
+    The generator's grid is doubled five times, twice of them bicubically; windows are of 16, the first squares of 4×4 pixels.
+    """
     found = [((8 * 2**s,) * 2, (min(16, 8 * 2**s),) * 2) for s in range(6)]
     features = [1024, 1024, 1024, 256, 64, 16]
     expected = [(*sizes, f, depth) for sizes, f, depth in zip(found, features, (5, 4, 4, 4, 4, 4), strict=True)]
