@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["box", "capsule", "ellipse", "mixed", "painted"]
+__all__ = ["box", "capsule", "ellipse", "mixed", "painted", "root"]
 
 
 def painted(pixels: Tensor, distance: Tensor, colour: Tensor, opacity: float = 1.0) -> Tensor:
@@ -34,21 +34,26 @@ def ellipse(x: Tensor, y: Tensor, width: Tensor | float, height: Tensor | float)
     It is :math:`(q - 1) / |\nabla q|` of :math:`q = (x / w)^2 + (y / h)^2`, which is exact on the edge.
     """
     across, along = (x * (1 / width)).square(), (y * (1 / height)).square()
-    slope = (across * (1 / width**2) + along * (1 / height**2) + 1e-9).sqrt()
+    slope = root(across * (1 / width**2) + along * (1 / height**2) + 1e-9)
     return (across + along - 1) / (2 * slope)
 
 
 def box(x: Tensor, y: Tensor, width: Tensor | float, height: Tensor | float, radius: Tensor | float = 0.0) -> Tensor:
     """The distance to a box round the origin with these half sides and rounded corners."""
     across, along = x.abs() - (width - radius), y.abs() - (height - radius)
-    outside = (across.clamp_min(0).square() + along.clamp_min(0).square()).sqrt()
+    outside = root(across.clamp_min(0).square() + along.clamp_min(0).square())
     return outside + torch.maximum(across, along).clamp_max(0) - radius
 
 
 def capsule(x: Tensor, y: Tensor, end: float, rise: Tensor | float, radius: float) -> Tensor:
     """The distance to a line from the origin to ``(end, rise)``, ``radius`` thick on each side."""
     along = ((x * end + y * rise) / (end**2 + rise**2)).clamp(0, 1)
-    return ((x - along * end).square() + (y - along * rise).square()).sqrt() - radius
+    return root((x - along * end).square() + (y - along * rise).square()) - radius
+
+
+def root(x: Tensor) -> Tensor:
+    """The square root, rounded to the nearest single float: libraries differ in the last bit of theirs, but not of this one."""
+    return x.double().sqrt().to(x.dtype)
 
 
 def mixed(stops: Sequence[tuple[int, int, int]], where: Tensor) -> Tensor:
