@@ -105,7 +105,9 @@ def test_a_single_entry_has_outputs_that_depend_on_the_context_alone(contexts):
     network = random_network(entries=1, contexts=contexts)
     x, context = data_of(network)
     outputs = network(x, None if context is None else context[:1].expand(5, -1))
-    assert torch.equal(outputs, outputs[:1].expand(5, -1, -1))
+    torch.testing.assert_close(
+        outputs, outputs[:1].expand(5, -1, -1)
+    )  # rows of a product may be summed in other orders
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
