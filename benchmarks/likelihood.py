@@ -69,7 +69,7 @@ ROWS = {
 }
 GREY = ("pixelcnn", "realnvp", "realnvp-variational", "glow", "glow-variational")
 LONG = {
-    "nade": 30,
+    "nade": 25,
     "made": 45,
     "pixelcnn": 45,
     "pixelrnn-diagonal": 30,
