@@ -22,13 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..domain import Discrete, Domain
+from ..domain import Domain
 from ..errors import require_whole
 from ..nn.transposed import TransposedConvolution
 from .game.game import Game
 from .game.halvings import groups, halvings, widths
 from .game.losses import LossName
-from .game.pair import AdversarialPair
+from .game.pair import PicturePair
 from .game.penalties import Penalised
 
 __all__ = ["DCGAN"]
@@ -40,7 +40,7 @@ SLOPE = 0.2
 
 
 @final
-class DCGAN(AdversarialPair):
+class DCGAN(PicturePair):
     """A convolutional generator and its discriminator, for pictures of any size, colours and levels.
 
     Args:
@@ -63,8 +63,6 @@ class DCGAN(AdversarialPair):
         RangeError: if a number is out of range.
     """
 
-    natives: ClassVar[tuple[type[Domain], ...]] = (Discrete,)
-    conditional: ClassVar[bool] = True
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"latent": 8, "channels": 4, "width": 12},
         "small": {"latent": 32, "channels": 16, "width": 128},
@@ -94,13 +92,6 @@ class DCGAN(AdversarialPair):
         judged = (packing * domain.shape[0], *domain.shape[1:])
         self.generator = _Generator(domain.shape, labels, latent, channels, width)
         self.discriminator = _Discriminator(judged, labels, channels, width, biased=not game.losses.paired)
-
-    @classmethod
-    def refuses(cls, domain: Domain) -> str | None:
-        """It takes pictures."""
-        if isinstance(domain, Discrete) and len(domain.shape) == 3:
-            return None
-        return "it takes pictures of shape (C, H, W) with discrete levels"
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> DCGAN:

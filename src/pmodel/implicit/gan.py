@@ -56,7 +56,6 @@ class GAN(AdversarialPair):
     """
 
     natives: ClassVar[tuple[type[Domain], ...]] = (Real,)
-    conditional: ClassVar[bool] = True
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"latent": 4, "layers": 2, "width": 16},
         "small": {"width": 64},

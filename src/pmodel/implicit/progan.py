@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..distribution import wide
-from ..domain import Discrete, Domain
+from ..domain import Domain
 from ..errors import RangeError, require_whole
 from ..learning import Phase, Recipe
 from .equalised import (
@@ -52,7 +52,7 @@ from .equalised import (
 from .game.game import Game
 from .game.halvings import doubled, halved, halved_sides
 from .game.losses import LossName
-from .game.pair import AdversarialPair
+from .game.pair import PicturePair
 from .game.penalties import Penalised
 
 __all__ = ["ProGAN", "grown_at"]
@@ -64,7 +64,7 @@ SLOPE = 0.2
 
 
 @final
-class ProGAN(AdversarialPair):
+class ProGAN(PicturePair):
     """A pair of convolutional networks that grow in training, for pictures of any size, colours and levels.
 
     Args:
@@ -89,8 +89,6 @@ class ProGAN(AdversarialPair):
         RangeError: if a number is out of range.
     """
 
-    natives: ClassVar[tuple[type[Domain], ...]] = (Discrete,)
-    conditional: ClassVar[bool] = True
     spherical: ClassVar[bool] = True  # z is normalised
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"latent": 8, "channels": 6, "widest": 6},
@@ -131,13 +129,6 @@ class ProGAN(AdversarialPair):
         biased = drift > 0 or not game.losses.paired
         self.discriminator = _Discriminator(self.scales, widths, packing * colours, labels, biased=biased)
         self.register_buffer("grown", torch.tensor(len(self.scales) - 1.0, dtype=torch.float64))
-
-    @classmethod
-    def refuses(cls, domain: Domain) -> str | None:
-        """It takes pictures."""
-        if isinstance(domain, Discrete) and len(domain.shape) == 3:
-            return None
-        return "it takes pictures of shape (C, H, W) with discrete levels"
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> ProGAN:

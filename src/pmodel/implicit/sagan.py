@@ -29,13 +29,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ..domain import Discrete, Domain
+from ..domain import Domain
 from ..errors import require_whole
 from ..learning import Recipe
 from .game.game import Game
 from .game.halvings import doubled, groups, halved, halvings, widths
 from .game.losses import LossName
-from .game.pair import AdversarialPair
+from .game.pair import PicturePair
 from .game.penalties import Penalised
 
 __all__ = ["SAGAN", "SelfAttention"]
@@ -47,7 +47,7 @@ NARROW = 8
 
 
 @final
-class SAGAN(AdversarialPair):
+class SAGAN(PicturePair):
     """Residual convolutions with self-attention and spectral normalisation, for pictures of any size, colours and levels.
 
     Args:
@@ -68,8 +68,6 @@ class SAGAN(AdversarialPair):
         RangeError: if a number is out of range.
     """
 
-    natives: ClassVar[tuple[type[Domain], ...]] = (Discrete,)
-    conditional: ClassVar[bool] = True
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"latent": 8, "channels": 4},
         "small": {"latent": 32, "channels": 8},
@@ -97,13 +95,6 @@ class SAGAN(AdversarialPair):
         judged = (packing * domain.shape[0], *domain.shape[1:])
         self.generator = _Generator(domain.shape, labels, latent, channels)
         self.discriminator = _Discriminator(judged, labels, channels)
-
-    @classmethod
-    def refuses(cls, domain: Domain) -> str | None:
-        """It takes pictures."""
-        if isinstance(domain, Discrete) and len(domain.shape) == 3:
-            return None
-        return "it takes pictures of shape (C, H, W) with discrete levels"
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> SAGAN:

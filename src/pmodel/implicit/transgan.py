@@ -31,13 +31,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..domain import Discrete, Domain
+from ..domain import Domain
 from ..errors import BadInput, require_whole
 from ..nn.grid_attention import Size, Stage, attention, learned, normed, perceptron, split
 from .game.game import Game
 from .game.halvings import halvings
 from .game.losses import LossName
-from .game.pair import AdversarialPair
+from .game.pair import PicturePair
 from .game.penalties import Penalised
 
 __all__ = ["TransGAN"]
@@ -49,7 +49,7 @@ LEAST = 8
 
 
 @final
-class TransGAN(AdversarialPair):
+class TransGAN(PicturePair):
     """A generator and a discriminator of transformer blocks, for pictures of any size, colours and levels.
 
     Args:
@@ -77,8 +77,6 @@ class TransGAN(AdversarialPair):
         RangeError: if a number is out of range.
     """
 
-    natives: ClassVar[tuple[type[Domain], ...]] = (Discrete,)
-    conditional: ClassVar[bool] = True
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"latent": 8, "width": 16, "discriminator_width": 16, "heads": 2},
         "small": {"latent": 32, "width": 64, "discriminator_width": 32, "heads": 2},
@@ -135,13 +133,6 @@ class TransGAN(AdversarialPair):
         """Attention weights of both players for one picture, without the class token's: in windows, and if all were full."""
         stages = [part for part in self.modules() if isinstance(part, Stage)]
         return sum(stage.entries() for stage in stages), sum(stage.entries(full=True) for stage in stages)
-
-    @classmethod
-    def refuses(cls, domain: Domain) -> str | None:
-        """It takes pictures."""
-        if isinstance(domain, Discrete) and len(domain.shape) == 3:
-            return None
-        return "it takes pictures of shape (C, H, W) with discrete levels"
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> TransGAN:

@@ -25,7 +25,7 @@ from torch import Generator, Tensor, nn
 
 from ...capability import Completes, Latent, Samples
 from ...distribution import Point, wide
-from ...domain import Domain
+from ...domain import Discrete, Domain
 from ...errors import BadInput, RangeError, require_whole
 from ...learning import Batch, GradientTrained, Loss, Phase, Recipe
 from ...randomness import generator as derived
@@ -33,7 +33,7 @@ from .game import Game
 from .inversion import SIGMA, STARTS, Inversion, Target
 from .scale import seen, shown
 
-__all__ = ["AdversarialPair"]
+__all__ = ["AdversarialPair", "PicturePair"]
 
 
 class AdversarialPair(Samples, Latent, Completes, GradientTrained):
@@ -63,6 +63,7 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
     """Steps of the search for a code, at most (``inversion.py``)."""
     spherical: ClassVar[bool] = False
     """Whether the generator sees only the direction of z."""
+    conditional: ClassVar[bool] = True
     generator: nn.Module
     discriminator: nn.Module
 
@@ -178,6 +179,19 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
     def _shown(self, y: Tensor) -> Tensor:
         """Data from what the networks see: the nearest levels."""
         return shown(self._whole(y), self.domain)
+
+
+class PicturePair(AdversarialPair):
+    """A pair for pictures of any size, colours and levels."""
+
+    natives: ClassVar[tuple[type[Domain], ...]] = (Discrete,)
+
+    @classmethod
+    def refuses(cls, domain: Domain) -> str | None:
+        """It takes pictures."""
+        if isinstance(domain, Discrete) and len(domain.shape) == 3:
+            return None
+        return "it takes pictures of shape (C, H, W) with discrete levels"
 
 
 @contextmanager
