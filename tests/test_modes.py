@@ -7,9 +7,9 @@ import torch
 
 import pmodel
 from pmodel.data.toy import TOYS
-from pmodel.errors import ShapeError
+from pmodel.errors import RangeError, ShapeError
 from pmodel.evaluation import Bench
-from pmodel.metrics.modes import REACH, found_modes, high_quality
+from pmodel.metrics.modes import REACH, class_modes, found_modes, high_quality
 
 RING = TOYS["ring"].make()
 
@@ -60,6 +60,47 @@ def test_samples_between_modes_belong_to_none():
     found = found_modes(RING.away(torch.zeros(5, 2)))
     assert (found.value, found.stderr, found.found) == (None, None, 0)
     assert high_quality(RING.away(torch.zeros(5, 2))).value == 0
+
+
+SHARES = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
+
+
+def judged(n, seed):
+    """What a judge that is sure sees of data with these shares."""
+    return torch.eye(4, dtype=torch.float64)[torch.multinomial(SHARES, n, replacement=True, generator=seeded(seed))]
+
+
+def test_modes_of_unlike_shares_are_held_against_these():
+    p = torch.eye(4, dtype=torch.float64)[torch.tensor([0, 0, 0, 1])]
+    found = class_modes(p, SHARES)
+    plain = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.3)
+    assert found.plain == pytest.approx(plain)
+    assert found.value == pytest.approx(plain - 1 / 8)
+    assert (found.found, found.modes, found.counts) == (2, 4, (3, 1, 0, 0))
+    assert found.expected == pytest.approx(sum(1 - (1 - p) ** 4 for p in SHARES.tolist()))
+    assert found.flags == (
+        "no sample at 2 of 4 modes",
+        "4 samples are few for 4 modes: the correction for this is rough",
+    )
+    everything = class_modes(torch.eye(4)[:1].expand(50, 4), SHARES)
+    assert everything.value == pytest.approx(math.log(2))
+
+
+def test_real_data_of_unlike_shares_have_no_divergence_and_the_error_that_it_states():
+    found = [class_modes(judged(300, k), SHARES) for k in range(400)]
+    values, errors = (torch.tensor([getattr(f, name) for f in found]) for name in ("value", "stderr"))
+    assert abs(float(values.mean())) < 5 * float(values.std()) / 20
+    assert float(values.std()) == pytest.approx(float(errors.square().mean().sqrt()), rel=0.35)
+    assert all(f.plain == pytest.approx(f.value + (f.found - 1) / 600) for f in found)
+
+
+@pytest.mark.parametrize(
+    ("shares", "error"),
+    [(torch.ones(3) / 3, ShapeError), (torch.ones(4), RangeError), (torch.tensor([0.5, 0.5, 0.0, 0.0]), RangeError)],
+)
+def test_shares_that_are_not_those_of_the_modes_are_refused(shares, error):
+    with pytest.raises(error):
+        class_modes(judged(5, 0), shares)
 
 
 @pytest.mark.parametrize("away", [torch.zeros(0, 8), torch.zeros(3), torch.zeros(3, 0)])

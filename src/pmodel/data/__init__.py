@@ -31,6 +31,7 @@ from .shapes import SHAPES as SHAPES
 from .shapes import draw_shapes as draw_shapes
 from .shapes import shape_content as shape_content
 from .shapes import shape_masks as shape_masks
+from .stacked import stacked as stacked
 from .text import from_text as from_text
 from .unpaired import condition as condition
 from .unpaired import conditions as conditions

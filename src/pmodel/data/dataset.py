@@ -53,6 +53,9 @@ class Dataset:
         factor_values: The names of a factor's values, which its column holds the positions of; other factors are numbers.
         factor: The factor that ``by`` took the labels from, or nothing where they are the data's own.
         origin: Of two unpaired sets, the one that models are to translate from; these data are what they translate to.
+        channel: Of pictures whose channels are pictures of their own, what ``load_data`` takes for those: their judge looks at
+            each channel.
+        shares: How often each combination of the channels' labels occurs, ``(modes,)``, where that is known.
     """
 
     name: str
@@ -71,6 +74,8 @@ class Dataset:
     factor_values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     factor: str = ""
     origin: Dataset | None = None
+    channel: str = ""
+    shares: Tensor | None = None
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -141,6 +146,7 @@ class Dataset:
             label_names=tuple(self.label_names[k] for k in chosen),
             note=note,
             truth=None,
+            shares=None,
             parent=self.source or self.name,
         )
 

@@ -19,6 +19,8 @@ from .drawn import SIDE, load_tins
 from .mnist import IMAGE, available, load_mnist
 from .recoloured import COLOURED, load_recoloured
 from .shapes import load_shapes
+from .stacked import SIZES as STACKS
+from .stacked import STACKED, load_stacked
 from .stories import load_story
 from .toy import SIZES, TOYS, load_toy
 
@@ -137,6 +139,14 @@ def _rows() -> tuple[Named, ...]:
         Named("heights", "height and weight of twelve people", Real((2,)), (12, 12, 12), load_heights),
         Named("tins", "drawn biscuit tins", Discrete((1, SIDE, SIDE), 256), (4000, 500, 500), load_tins),
     )
+    stacks = Named(
+        "stacked-mnist",
+        "three digits of mnist, one a channel: a thousand modes",
+        Discrete(STACKED, 256),
+        STACKS,
+        load_stacked,
+        lambda: available("mnist"),
+    )
     portraits = Named(
         "faces",
         "drawn faces of 23 factors; faces:hat is labelled by another one",
@@ -170,7 +180,7 @@ def _rows() -> tuple[Named, ...]:
         load_chains,
     )
     texts = (_text("text-en", "English", (800, 100, 100)), _text("text-ko", "Korean", (800, 100, 100)))
-    return (*real, portraits, *pairs, *notes, chains, *texts, *toys)
+    return (*real, stacks, portraits, *pairs, *notes, chains, *texts, *toys)
 
 
 def _text(name: str, language: str, sizes: tuple[int, int, int]) -> Named:

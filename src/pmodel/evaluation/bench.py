@@ -18,7 +18,7 @@ from ..likelihood import Likelihood
 from ..metrics import Measure, costs, likelihood_json
 from ..metrics.features import Columns, Extractor
 from ..metrics.fidelity import Fidelity
-from ..metrics.judge import FILE, Judge, can_judge, judge_for
+from ..metrics.judge import FILE, can_judge, judge_for
 from ..metrics.measure import choose, named
 from ..metrics.summaries import Summaries
 from ..model import Model
@@ -36,6 +36,8 @@ SHOWN = 100
 SHOWN_ENTRIES = 8192
 PAIRS = 10
 """Samples whose nearest training data are kept."""
+NAMED = 20
+"""Missing classes that a verdict names, at most."""
 
 
 @final
@@ -95,8 +97,7 @@ class Bench:
 
     def keep_judge(self, folder: Path) -> None:
         """Put the judge beside a report, so that others can use the same one; features of other kinds need no file."""
-        if isinstance(self.extractor, Judge):
-            self.extractor.save(folder / FILE)
+        self.extractor.save(folder / FILE)
 
     def truth(self) -> dict[str, Any] | None:
         """The likelihood of the true density where it is known: on average, no model can be above it."""
@@ -229,5 +230,7 @@ def _verdicts(likelihood: Mapping[str, Any] | None, metrics: Mapping[str, Any]) 
         found.append(f"{likelihood['impossible']} of {likelihood['n']} held-out data are impossible under the model")
     judge = metrics.get("judge")
     if judge is not None and judge.get("missing"):
-        found.append(f"classes without a clear sample: {', '.join(judge['missing'])}")
+        names = judge["missing"]
+        rest = f" and {len(names) - NAMED} others" if len(names) > NAMED else ""
+        found.append(f"classes without a clear sample: {', '.join(names[:NAMED])}{rest}")
     return found

@@ -192,10 +192,11 @@ METRICS: tuple[Row, ...] = (
         title="modes against data",
         better="smaller",
         meaning="Kullback–Leibler divergence, in nats, of the modes of samples from the true shares, and how many of the modes "
-        "have any: a model that has collapsed onto one of K gets log K. Only where the modes are known.",
+        "have any: a model that has collapsed onto one of K gets log K. Only where the shares of the modes are known.",
         source="srivastava2017",
         unit="nats",
-        estimator="nearest true modes of samples at one, corrected for bias; standard error to second order",
+        estimator="nearest true modes of samples at one, or the modes that the judge sees, corrected for bias; standard error "
+        "to second order",
     ),
     Row(
         name="kl_data_model",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import final
+from pathlib import Path
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -30,12 +31,14 @@ class Extractor(ABC):
     Attributes:
         classes: How many classes it tells apart; 0 if it has features only.
         class_names: What the data call these classes; empty if they are not the data's.
+        record: What is known of how it was learned; None where it follows from the data by a rule.
     """
 
     chunk: int = CHUNK
     """Entries of data that are turned into features at a time."""
     classes: int = 0
     class_names: tuple[str, ...] = ()
+    record: dict[str, Any] | None = None
 
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
@@ -65,6 +68,14 @@ class Extractor(ABC):
             got=self.name,
             hint="ask only for what needs no classes, such as distances, precision and recall",
         )
+
+    def placed(self, features: Tensor) -> Tensor:
+        """Where neighbours are looked for, ``(N, D) -> (N, D)``."""
+        return features
+
+    def save(self, path: str | Path) -> Path | None:
+        """Write the file that it can be read from, if it was learned here; None if there is nothing to write."""
+        return None
 
     def probabilities(self, x: Tensor) -> Tensor:
         """Class probabilities of data, ``(N, *shape) -> (N, classes)`` float64.

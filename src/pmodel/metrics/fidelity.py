@@ -86,7 +86,17 @@ class Fidelity:
         if not data.domain.image:
             train, held = self.extractor(train), None if held is None else self.extractor(held)
         labelled = data.given is not None and self.extractor.class_names == tuple(data.label_names)
-        return Panel(self.extractor, reference, near=self.n, train=train, held=held, labelled=labelled, seed=seed)
+        shares = data.shares if data.shares is not None and len(data.shares) == self.extractor.classes else None
+        return Panel(
+            self.extractor,
+            reference,
+            near=self.n,
+            train=train,
+            held=held,
+            labelled=labelled,
+            shares=shares,
+            seed=seed,
+        )
 
     def nearest(self, samples: Tensor) -> Tensor | None:
         """The training datum that is nearest to each sample, ``(N, *shape)``; None where there is nothing to compare."""

@@ -19,11 +19,13 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..data import SMALL, Dataset, load_data
 from ..domain import Discrete, Domain
 from ..errors import BadInput, NotSupported, PmodelError, RunError
 from ..storage import write_atomic
+from .channels import ChannelJudge
 from .classes import CONFIDENT
 from .features import Extractor
 from .inception import Inception
@@ -61,6 +63,7 @@ class Judge(Extractor):
     """
 
     chunk = 2**18
+    record: dict[str, Any]
 
     def __init__(self, domain: Domain, content: bytes, class_names: Sequence[str] = ()) -> None:
         super().__init__(domain)
@@ -114,6 +117,14 @@ class Judge(Extractor):
         weight, bias = (t.double() for t in (self.network.top.weight, self.network.top.bias))
         return torch.softmax((features @ weight.T + bias) / float(self.network.temperature), 1)
 
+    def placed(self, features: Tensor) -> Tensor:
+        """The directions of features, because their lengths tell how sure the judge is.
+
+        Features of unclear pictures are short. Blurred ones would gather in the large neighbourhoods of the few real pictures
+        that are unclear, and precision would rise (``benchmarks/sense.py``).
+        """
+        return F.normalize(features)
+
 
 def can_judge(data: Dataset) -> bool:
     """Whether there can be a judge of these data: discrete pictures that are labelled, or else not tiny and not few."""
@@ -135,11 +146,12 @@ def judge_for(
     judge: str | Path | None = None,
     steps: int | None = None,
     progress: Callable[[float], None] | None = None,
-) -> Judge | Inception:
+) -> Judge | Inception | ChannelJudge:
     """The judge of a data set: the shipped one, or one from the folder, or trained and kept there.
 
     Args:
-        data: Pictures; for a view such as ``mnist:0`` the judge is that of the whole set.
+        data: Pictures; for a view such as ``mnist:0`` the judge is that of the whole set, and where channels are pictures of
+            their own it is that of one channel, which looks at each.
         folder: Where judges are kept, each in a folder named by the hash of what it depends on.
         judge: Another one: the file of a judge, or ``inception``.
         steps: Of training. A number given, the judge is trained even where one is shipped.
@@ -152,6 +164,9 @@ def judge_for(
     """
     if judge == "inception":
         return Inception(data.domain)
+    if data.channel:
+        one = judge_for(load_data(data.channel), folder, judge=judge, steps=steps, progress=progress)
+        return ChannelJudge(data.domain, one)
     if judge is not None:
         return Judge.open(judge, data.domain)
     if not can_judge(data):

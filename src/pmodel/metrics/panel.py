@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any, final
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..errors import BadInput, NotSupported, RangeError, ShapeError
 from ..randomness import generator
@@ -16,9 +15,10 @@ from .classes import class_agreement, class_shares, clear_share, mode_count
 from .features import Extractor
 from .fid import Moments, fid_of
 from .inception_score import inception_score_of
-from .judge import CONFIDENT, Judge
+from .judge import CONFIDENT
 from .kid import KernelSet, kid_of
 from .memorisation import Control, control, memorisation, nearest_training
+from .modes import class_modes
 from .neighbours import Neighbourhoods, overlaps_of
 from .sharpness import sharpness
 from .sliced import sliced_wasserstein
@@ -62,6 +62,7 @@ class Panel:
         train: Training data that are looked through for copies: pictures, or the features of what is none.
         held: The same of data that were not learned; None where all data are training data.
         labelled: Whether the classes that the extractor tells apart are the labels of the data.
+        shares: How often each class occurs, where that is known, ``(K,)``.
         seed: Of resampling, of directions and of halves.
     """
 
@@ -74,13 +75,14 @@ class Panel:
         train: Any,
         held: Tensor | None,
         labelled: bool,
+        shares: Tensor | None = None,
         seed: int,
     ) -> None:
         self.extractor, self.domain, self.reference, self.seed = extractor, extractor.domain, reference, seed
         self.moments, self.kernels = Moments.of(reference.features), KernelSet(reference.features)
-        self.train, self.labelled = train, labelled
+        self.train, self.labelled, self.shares = train, labelled, shares
         self.usual = None if held is None else _usual(train, held, seed)
-        self.real = Neighbourhoods(self._placed(reference.features[:near]), generator(seed, "neighbourhoods"))
+        self.real = Neighbourhoods(extractor.placed(reference.features[:near]), generator(seed, "neighbourhoods"))
 
     def __call__(self, seen: Seen) -> dict[str, dict[str, Any]]:
         """Each measurement that applies: value, standard error, flags and its own details, as JSON.
@@ -95,7 +97,7 @@ class Panel:
         yield "kid", lambda: kid_of(self.kernels, features)
         if not self.domain.image:
             yield "sliced_wasserstein", lambda: sliced_wasserstein(features, real, seed=self.seed)
-        placed = self._placed(features)
+        placed = self.extractor.placed(features)
         overlaps = cache(lambda: overlaps_of(self.real, Neighbourhoods(placed, generator(self.seed, "samples"))))
         yield "precision", lambda: overlaps().precision
         yield "recall", lambda: overlaps().recall
@@ -115,6 +117,9 @@ class Panel:
             return
         yield "judge", lambda: self._clear(p, q)
         yield "class_shares", lambda: class_shares(p, q)
+        if self.shares is not None:
+            shares = self.shares
+            yield "mode_shares", lambda: class_modes(p, shares)
         if seen.given is not None and self.labelled:
             asked = seen.given
             yield "class_agreement", lambda: class_agreement(p, asked)
@@ -122,14 +127,6 @@ class Panel:
     def nearest(self, seen: Seen) -> Tensor:
         """The positions of the training data that are nearest, ``(N,)``."""
         return nearest_training(self._compared(seen), self.train, 1).indices[:, 0]
-
-    def _placed(self, features: Tensor) -> Tensor:
-        """Where neighbours are looked for: of a judge's features their directions, because lengths tell how sure it is.
-
-        Features of unclear pictures are short. Blurred ones would gather in the large neighbourhoods of the few real pictures
-        that are unclear, and precision would rise (``benchmarks/sense.py``).
-        """
-        return F.normalize(features) if isinstance(self.extractor, Judge) else features
 
     def _compared(self, seen: Seen) -> Tensor:
         """What is held against training data: to be a copy is a fact about pictures, not about what a judge sees of them."""

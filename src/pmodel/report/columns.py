@@ -191,7 +191,9 @@ def _references(row: Row, written: Mapping[str, Any]) -> dict[str, Cell]:
 def _details(name: str, written: Mapping[str, Any]) -> tuple[str, ...]:
     """What else a cell says: which classes have no clear sample, and how many modes have any."""
     if name == "mode_shares" and "found" in written:
-        return (f"{count(written['found'])} of {count(written['modes'])} modes",)
+        found = f"{count(written['found'])} of {count(written['modes'])} modes"
+        few = written.get("expected", written["modes"]) < written["modes"] - 1
+        return (f"{found}; as many data: {count(written['expected'])}" if few else found,)
     if name != "judge" or written.get("expected", 0) < 2:
         return ()
     missing = written.get("missing", ())

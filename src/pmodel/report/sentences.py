@@ -213,6 +213,7 @@ def _judge_words(judge: Mapping[str, Any]) -> str:
     parts = [
         f"classifier of {judge['data']}" if judge.get("class_names") else f"features of {judge.get('data', 'the data')}"
     ]
+    parts += [f"on each of {judge['channels']} channels"] if judge.get("channels") else []
     parts += [f"{count(judge['steps'])} steps"] if judge.get("steps") is not None else []
     if judge.get("accuracy") is not None:
         parts.append(f"accuracy {share(judge['accuracy'])} on {judge.get('accuracy_on', 'held-out data')}")

@@ -16,9 +16,8 @@ import torch
 
 from .. import __version__
 from ..data import Dataset
-from ..metrics import Candidate, Judge, costs
+from ..metrics import Candidate, costs
 from ..metrics.catalogue import METRICS
-from ..metrics.inception import Inception
 from .commands import comparing
 from .ranking import ranked
 
@@ -49,7 +48,7 @@ def summary(data: Dataset, bench: Bench, shared: Mapping[str, Any], outcomes: Se
     for model in models:
         model["place"] = {column: found.get(model["label"]) for column, (_, found) in order.items()}
     seeds = sorted({outcome.job.seed for outcome in outcomes})
-    judge = bench.extractor.record if isinstance(bench.extractor, Judge | Inception) else None
+    judge = bench.extractor.record
     return {
         "schema": SCHEMA,
         **origin(),
