@@ -154,7 +154,21 @@ def _rows() -> tuple[Named, ...]:
         faces.SIZES,
         faces.load_faces,
     )
-    pairs = (
+    toys = (Named(name, f"{toy.line}; density known", Real((2,)), SIZES, _drawer(name)) for name, toy in TOYS.items())
+    chains = Named(
+        "hmm-three",
+        "points in the plane, one after another, from a known hidden Markov model",
+        Sequences(Real((2,)), 40),
+        CHAINS,
+        load_chains,
+    )
+    texts = (_text("text-en", "English", (800, 100, 100)), _text("text-ko", "Korean", (800, 100, 100)))
+    return (*real, stacks, portraits, *_pairs(), *notes, chains, *texts, *toys)
+
+
+def _pairs() -> tuple[Named, ...]:
+    """Halves to translate between."""
+    return (
         Named(
             "shapes",
             "drawn shapes, shapes:plain and shapes:striped",
@@ -171,16 +185,6 @@ def _rows() -> tuple[Named, ...]:
             lambda: available("mnist"),
         ),
     )
-    toys = (Named(name, f"{toy.line}; density known", Real((2,)), SIZES, _drawer(name)) for name, toy in TOYS.items())
-    chains = Named(
-        "hmm-three",
-        "points in the plane, one after another, from a known hidden Markov model",
-        Sequences(Real((2,)), 40),
-        CHAINS,
-        load_chains,
-    )
-    texts = (_text("text-en", "English", (800, 100, 100)), _text("text-ko", "Korean", (800, 100, 100)))
-    return (*real, stacks, portraits, *pairs, *notes, chains, *texts, *toys)
 
 
 def _text(name: str, language: str, sizes: tuple[int, int, int]) -> Named:
