@@ -155,6 +155,12 @@ def test_a_verdict_names_only_some_of_many_missing_modes(data, missing, end):
     assert verdict.endswith(end)
 
 
+@pytest.mark.parametrize(("found", "said"), [(863, False), (780, False), (776, True), (1, True)])
+def test_a_verdict_says_that_modes_are_lacking(found, said):
+    verdicts = _verdicts(None, {"mode_shares": {"value": 1.0, "found": found, "expected": 862.6, "modes": 1000}})
+    assert verdicts == ([f"samples of {found} of 1000 modes, where real data have 863"] if said else [])
+
+
 @here
 def test_stacked_mnist_is_of_the_usual_sizes():
     data, mnist = load_data("stacked-mnist"), load_data("mnist")

@@ -38,6 +38,8 @@ PAIRS = 10
 """Samples whose nearest training data are kept."""
 NAMED = 20
 """Missing classes that a verdict names, at most."""
+LACKING = 0.1
+"""The part of the modes that as many real data show from which on it is said that samples lack some."""
 
 
 @final
@@ -233,4 +235,9 @@ def _verdicts(likelihood: Mapping[str, Any] | None, metrics: Mapping[str, Any]) 
         names = judge["missing"]
         rest = f" and {len(names) - NAMED} others" if len(names) > NAMED else ""
         found.append(f"classes without a clear sample: {', '.join(names[:NAMED])}{rest}")
+    modes = metrics.get("mode_shares")
+    if modes is not None and modes["value"] is not None and modes["found"] < (1 - LACKING) * modes["expected"]:
+        found.append(
+            f"samples of {modes['found']} of {modes['modes']} modes, where real data have {modes['expected']:.0f}"
+        )
     return found
