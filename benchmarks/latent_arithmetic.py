@@ -25,7 +25,7 @@ from torch import Tensor
 
 import pmodel
 from pmodel.data import Dataset, Split, in_memory
-from pmodel.evaluation.bench import judges_folder
+from pmodel.evaluation import judges_folder
 from pmodel.metrics.judge import Judge, judge_for
 from pmodel.pictures import grid, png
 from pmodel.randomness import generator

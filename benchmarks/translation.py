@@ -36,7 +36,7 @@ from pmodel.data import (
     shape_masks,
     unpaired,
 )
-from pmodel.evaluation.bench import judges_folder
+from pmodel.evaluation import judges_folder
 from pmodel.metrics.judge import Judge, judge_for
 from pmodel.pictures import grid, png
 from pmodel.storage import read_json

@@ -23,7 +23,7 @@ from pmodel.train.verdicts.remedies import Patient
 
 PLANE = Real((2,))
 LABEL = Discrete((), 3)
-PATIENT = Patient(frozenset({"sweeps", "step"}))
+PATIENT = Patient(dict.fromkeys(("sweeps", "step")))
 
 
 def seeded(seed=0):

@@ -22,8 +22,9 @@ FLOORS = (
     {"explicit", "implicit", "representation", "language", "nn", "wrappers"},
     {"catalogue", "construction", "options"},
     {"storage", "data", "pictures", "settings"},
+    {"metrics"},
     {"train"},
-    {"metrics", "tasks", "testing"},
+    {"tasks", "testing"},
     {"evaluation", "comparison", "report"},
     {"cli", "studio", "__main__"},
 )

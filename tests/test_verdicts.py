@@ -17,7 +17,7 @@ from pmodel.train.verdicts.remedies import Patient
 PICTURE = Discrete((1, 8, 8), 2)
 
 
-PATIENT = Patient(frozenset({"restart", "codes", "decay", "beta"}))
+PATIENT = Patient(dict.fromkeys(("restart", "codes", "decay", "beta")))
 
 
 def verdicts(q, levels, different=True):

@@ -1,7 +1,7 @@
 """Everything that is measured of one model, on one bench that stays the same for all that are compared."""
 
+from ..metrics.judge import judges_folder as judges_folder
 from .bench import Bench as Bench
-from .bench import judges_folder as judges_folder
 from .of_run import evaluate as evaluate
 from .record import Evaluation as Evaluation
 from .record import read_evaluation as read_evaluation

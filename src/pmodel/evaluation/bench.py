@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from ..data import Dataset, conditions, spread
-from ..data.places import cache
 from ..domain import Sequences
 from ..errors import BadInput, NotSupported, require_whole
 from ..likelihood import Likelihood
 from ..metrics import Measure, costs, likelihood_json
 from ..metrics.features import Columns, Extractor
 from ..metrics.fidelity import Fidelity
-from ..metrics.judge import FILE, can_judge, judge_for
+from ..metrics.judge import FILE, can_judge, judge_for, judges_folder
 from ..metrics.measure import choose, named
 from ..metrics.summaries import Summaries
 from ..model import Model
@@ -29,7 +28,7 @@ from .divergences import Points, divergences
 from .known_modes import known_modes
 from .record import Evaluation
 
-__all__ = ["Bench", "judges_folder"]
+__all__ = ["Bench"]
 
 SHOWN = 100
 """Samples kept for the report; of small data, as many as fit into ``SHOWN_ENTRIES``."""
@@ -201,11 +200,6 @@ def features_of(data: Dataset) -> Extractor:
     """What distances look at where there is no judge."""
     train = spread(data.train.x)
     return Summaries(data.domain, train) if isinstance(data.domain, Sequences) else Columns(data.domain, train)
-
-
-def judges_folder() -> Path:
-    """Where judges are kept unless told otherwise: in the user's cache."""
-    return cache() / "judges"
 
 
 def _diagnosed(record: Mapping[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data import SMALL, Dataset, load_data
+from ..data.places import cache
 from ..domain import Discrete, Domain
 from ..errors import BadInput, NotSupported, PmodelError, RunError
 from ..storage import write_atomic
@@ -35,7 +36,7 @@ from .judges.shipped import shipped
 from .judges.training import trained
 from .judges.unsupervised import recipe_without_labels
 
-__all__ = ["CONFIDENT", "FILE", "Judge", "can_judge", "judge_for"]
+__all__ = ["CONFIDENT", "FILE", "Judge", "can_judge", "judge_at_hand", "judge_for", "judges_folder"]
 
 FILE = "judge.safetensors"
 """The name of a judge's file, in its own folder and beside a report."""
@@ -181,6 +182,22 @@ def judge_for(
         return Judge(whole.domain, content, whole.label_names)
     recipe = Recipe() if whole.given is not None else recipe_without_labels(whole.domain)
     return _kept(whole, Path(folder), recipe if steps is None else replace(recipe, steps=steps), progress)
+
+
+def judges_folder() -> Path:
+    """Where judges are kept unless told otherwise: in the user's cache."""
+    return cache() / "judges"
+
+
+def judge_at_hand(data: Dataset) -> Judge | None:
+    """The judge of labelled pictures that is there already, shipped or kept in the user's cache; none is trained."""
+    if data.given is None or data.origin is not None or not can_judge(data):
+        return None
+    try:
+        content = shipped(data.hash) or read(judges_folder() / _key(data, Recipe())[:16] / FILE)
+        return Judge(data.domain, content, data.label_names)
+    except PmodelError:  # not there, or damaged
+        return None
 
 
 def _kept(data: Dataset, folder: Path, recipe: Recipe, progress: Callable[[float], None] | None) -> Judge:

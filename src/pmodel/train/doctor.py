@@ -5,10 +5,13 @@ With x a datum, z its code and n samples beside n data, it looks for
 - *posterior collapse* (Bowman et al. 2016): the code, or a layer of it, says nothing of the datum (``verdicts/posterior.py``);
   a *silent code* is the same where no KL weighs on codes: those of a map, and hidden units with an exact posterior;
 - *dead codes*: most values that a discrete code could take stand nowhere (``verdicts/codes.py``);
-- a *collapsed generator*: the mean distance between samples over that between data, and the same for nearest neighbours;
+- a *collapsed generator*: the mean distance between samples over that between data, and the same for nearest neighbours
+  (``verdicts/collapse.py``);
+- *missing modes* and *missing classes* of a model without a likelihood, where it is known which there are
+  (``verdicts/modes.py``);
 - *memorised training data*: samples that lie three times nearer to one training datum than to any other (Yoon et al. 2023),
   where held-out data do not;
-- a *saturated discriminator*: its loss stays so small that a generator learns nothing from it;
+- a *saturated discriminator*: its loss stays so small that a generator learns nothing from it (``verdicts/discriminator.py``);
 - *diverging chains*, which a model that learns from Markov chains reports the energies of (``verdicts/chains.py``);
 - a loss that has *exploded*, though it is finite, and samples that have *run away* from the data.
 
@@ -34,9 +37,12 @@ from ..randomness import generator, some
 from .diagnosis import Diagnosis
 from .events import Stepped
 from .explanation import SMALLER_STEPS
-from .neighbours import ERRORS, Columns, copied, differ, nearest
+from .neighbours import ERRORS, Columns, copied, differ
 from .verdicts.chains import diverging
 from .verdicts.codes import dead_codes, levels_of, silent_codes
+from .verdicts.collapse import collapse
+from .verdicts.discriminator import critics, saturation
+from .verdicts.modes import Modes
 from .verdicts.posterior import posterior_collapse, silent_layers
 from .verdicts.remedies import Patient
 
@@ -45,6 +51,9 @@ __all__ = ["Doctor"]
 LEAST_STEPS = 100
 """Before so many steps a model is not judged: it is untrained. On digits the code of a healthy VAE said at most 0.007 nats a
 unit after 30 steps, and 0.1 after 60."""
+GROWN, GROWN_STEPS = 0.25, 500
+"""The part of training, and the steps, from which on a pair is told what it lacks: until then it may be about to learn it. By
+default ``gan`` had all modes of ``ring`` after 320 steps."""
 ROWS = 256
 """Samples, and data beside them: a share of them has a standard error of at most 0.031."""
 TRAINING_ROWS = 4096
@@ -52,23 +61,13 @@ TRAINING_ROWS = 4096
 SECONDS = 0.1
 """Sampling ends after this time, once there is a quarter of ``ROWS``: some models sample entry by entry."""
 
-ALIKE = 0.08
-"""Samples whose mean distance is this part of the data's are one sample. It was 0.12 at least in DCGANs that went on to
-learn, and 0.00 to 0.07 in collapsed ones."""
 RAN_AWAY = 100.0
 """Samples whose median distance is this many times the data's have nothing to do with them."""
-CROWDED = 0.02
-"""Samples whose nearest neighbours are this part as far away as the data's come from a few points. It was 0.05 at least in
-DCGANs that went on to learn, and 0.000 in collapsed ones."""
-FEW = 0.04
-"""The share of samples that differ, up to which a model with collapsed modes is of no use: 10 of 256."""
 COPIED = 0.2
 """The share of copies among samples, beyond that among held-out data, which is memorising."""
 
 WINDOW = 10
 """Loss reports, of about 200 in a run, over which a discriminator must be saturated."""
-SATURATED = 0.01
-"""The loss of a saturated discriminator. A healthy DCGAN's was 0.18 at least, and a saturated one's below 1e-4."""
 REPORTS = 3
 """Loss reports in a row that must have exploded: single ones come back."""
 EXPLODED = 1e3
@@ -89,7 +88,7 @@ class Doctor:
         self.model: Any = model
         self.seed, self.entries = seed, data.domain.entries
         self.patient = Patient.of(model)
-        self.step = 0
+        self.step, self.progress = 0, 1.0
         self.scales: dict[str, float] = {}
         self.recent: deque[Mapping[str, float]] = deque(maxlen=WINDOW)
         self.saturated: dict[str, Diagnosis] = {}
@@ -103,6 +102,7 @@ class Doctor:
         self.x, self.given = _whole(train, data.domain)
         self.given = None if model.given is None else self.given
         self.asked = conditions(data, ROWS, "valid", generator(seed, "doctor", "conditions"))
+        self.modes = Modes(data, self.x, self.patient)
 
     def listen(self, event: Stepped) -> list[Diagnosis]:
         """What the losses say that was not known before.
@@ -112,11 +112,11 @@ class Doctor:
         """
         if event.step <= self.step:  # the run went back to an earlier state
             self.recent.clear()
-        self.step = event.step
+        self.step, self.progress = event.step, event.step / max(1, event.steps)
         self.recent.append(event.losses)
         self._refuse_exploded()
         known = set(self.saturated)
-        self.saturated = {phase: found for phase in _critics(event.losses) if (found := self._saturation(phase))}
+        self.saturated = self._saturated(event.losses)
         return [found for phase, found in self.saturated.items() if phase not in known]
 
     def examine(self) -> list[Diagnosis]:
@@ -129,10 +129,8 @@ class Doctor:
             return [broken]
         samples = None if x is None else self.columns(x)
         found = [self._code(samples), silent_layers(self.recent, self.patient)]
-        if samples is not None:
-            collapse, memory = self._collapse(samples), self._memory(samples)
-            crowded = collapse is not None and not collapse.fatal
-            found += [self._runaway(samples), None if crowded and memory else collapse, memory]  # copies coincide
+        if x is not None and samples is not None:
+            found += self._of_samples(x, samples)
         verdicts = [verdict for verdict in found if verdict is not None] + list(self.saturated.values())
         verdicts += diverging(list(self.recent), WINDOW, self.entries, self.patient)
         return sorted(verdicts, key=lambda verdict: not verdict.fatal)
@@ -141,11 +139,12 @@ class Doctor:
         """What it has heard, as JSON: a resumed run is judged as if it had never been stopped."""
         recent = [{k: v if math.isfinite(v) else None for k, v in losses.items()} for losses in self.recent]
         saturated = {phase: found.to_json() for phase, found in self.saturated.items()}
-        return {"step": self.step, "scales": dict(self.scales), "recent": recent, "saturated": saturated}
+        at = {"step": self.step, "progress": self.progress, "scales": dict(self.scales)}
+        return {**at, "recent": recent, "saturated": saturated}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Take over what another doctor of the same run had heard."""
-        self.step, self.scales = memory["step"], dict(memory["scales"])
+        self.step, self.progress, self.scales = memory["step"], memory["progress"], dict(memory["scales"])
         heard = [{k: math.nan if v is None else v for k, v in losses.items()} for losses in memory["recent"]]
         self.recent = deque(heard, maxlen=WINDOW)
         self.saturated = {phase: Diagnosis.from_json(found) for phase, found in memory["saturated"].items()}
@@ -175,17 +174,11 @@ class Doctor:
                 hint=SMALLER_STEPS,
             )
 
-    def _saturation(self, phase: str) -> Diagnosis | None:
-        losses = [report.get(f"{phase}.loss", math.inf) for report in self.recent]
-        if self.step < LEAST_STEPS or len(losses) < WINDOW or not all(0 <= loss < SATURATED for loss in losses):
-            return None
-        return Diagnosis(
-            "saturated discriminator",
-            f"The {phase} is certain of every sample: its loss was {max(losses):.2g} at most over the last {WINDOW} reports, "
-            "so that there is next to no gradient to learn from.",
-            "train the discriminator less (fewer repeats, a lower rate), penalise its gradient, or take a loss that does not "
-            "saturate, such as the relativistic one",
-        )
+    def _saturated(self, losses: Mapping[str, float]) -> dict[str, Diagnosis]:
+        if self.step < LEAST_STEPS:
+            return {}
+        found = {phase: saturation(phase, self.recent, WINDOW, self.patient) for phase in critics(losses)}
+        return {phase: verdict for phase, verdict in found.items() if verdict is not None}
 
     def _samples(self) -> Tensor:
         """Samples from the same noise each time, ``(n, *shape)``."""
@@ -217,6 +210,18 @@ class Doctor:
         words = f"{rows} of {len(x)} samples hold values that are not finite."
         return Diagnosis("runaway samples", words, SMALLER_STEPS, fatal=True)
 
+    def _of_samples(self, x: Tensor, rows: Tensor) -> list[Diagnosis | None]:
+        n = min(len(rows), len(self.train))
+        alike, memory = collapse(rows[:n], self.train[:n], self.patient), self._memory(rows)
+        crowded = alike is not None and not alike.fatal
+        missing = self.modes.missing(x) if self._grown else None
+        return [self._runaway(rows), None if crowded and memory else alike, memory, missing]  # copies coincide
+
+    @property
+    def _grown(self) -> bool:
+        """Whether to look for what is missing: what has a likelihood is told by that what it leaves out."""
+        return not self.model.can("score") and self.step >= GROWN_STEPS and self.progress >= GROWN
+
     def _runaway(self, samples: Tensor) -> Diagnosis | None:
         n = min(len(samples), len(self.train))
         spread, real_spread = (float(torch.cdist(rows[:n], rows[:n]).median()) for rows in (samples, self.train))
@@ -227,29 +232,6 @@ class Doctor:
             f"The median distance between {n} samples is {spread / real_spread:.2g} times that between data.",
             SMALLER_STEPS,
             fatal=True,
-        )
-
-    def _collapse(self, samples: Tensor) -> Diagnosis | None:
-        n = min(len(samples), len(self.train))
-        distances = torch.cdist(samples[:n], samples[:n]), torch.cdist(self.train[:n], self.train[:n])
-        spread, real_spread = (float(d.mean()) for d in distances)
-        near, real_near = (float(nearest(d).median()) for d in distances)
-        if spread < ALIKE * real_spread:
-            return Diagnosis(
-                "collapsed generator",
-                f"{n} samples are all but equal: their mean distance is {spread / real_spread:.2g} of that between data.",
-                "lower the learning rate (--set train.rate=…), penalise the discriminator's gradient, or take another seed",
-                fatal=True,
-            )
-        if near >= CROWDED * real_near:  # and where data coincide too
-            return None
-        distinct = n - int((distances[0] < CROWDED * real_near).tril(-1).any(1).sum())
-        return Diagnosis(
-            "mode collapse",
-            f"{n} samples are about {distinct} different ones: the median distance to the nearest other is "
-            f"{near / real_near:.2g} of that between data.",
-            "lower the learning rate (--set train.rate=…), penalise the discriminator's gradient, or enlarge the batch",
-            fatal=distinct <= FEW * n,
         )
 
     def _memory(self, samples: Tensor) -> Diagnosis | None:
@@ -281,9 +263,3 @@ def _whole(split: Split, domain: Domain) -> tuple[Tensor, Tensor | None]:
     rows = torch.arange(len(x)) if known is None else known.flatten(1).all(1).nonzero().flatten()
     rows = rows[:ROWS]
     return x[rows], None if split.y is None else split.y[rows]
-
-
-def _critics(losses: Mapping[str, float]) -> list[str]:
-    """The phases of discriminators: those that report their mean verdicts on data and on samples."""
-    phases = dict.fromkeys(name.rpartition(".")[0] for name in losses)
-    return [phase for phase in phases if {f"{phase}.real", f"{phase}.fake", f"{phase}.loss"} <= losses.keys()]

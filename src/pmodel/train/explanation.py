@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, final
@@ -41,6 +41,7 @@ def explain(
     redo: Callable[[], Loss],
     arithmetic_name: str,
     parts: Mapping[str, float],
+    phases: Sequence[Phase] = (),
 ) -> Diverged:
     """Find the first tensor that is not finite, in the order in which it could have spoiled the others.
 
@@ -56,11 +57,14 @@ def explain(
         redo: Computes the loss again.
         arithmetic_name: ``float32`` or ``bfloat16``.
         parts: The loss's parts as they were.
+        phases: All phases of the model: whose update broke a weight is told, which may be another one's than failed.
 
     Returns:
         The error to raise.
     """
-    finding = _in_batch(batch) or _in_weights(model, step) or _in_layers(model, phase, what, redo, arithmetic_name)
+    finding = (
+        _in_batch(batch) or _in_weights(model, step, phases) or _in_layers(model, phase, what, redo, arithmetic_name)
+    )
     if finding is None:
         finding = _in_loss(model, arithmetic_name, parts, what)
     problem = f"The {what} of phase {phase.name!r} is not finite at step {step}: {finding.where}. {finding.cause}"
@@ -84,7 +88,7 @@ def _in_batch(batch: Batch) -> _Finding | None:
     )
 
 
-def _in_weights(model: nn.Module, step: int) -> _Finding | None:
+def _in_weights(model: nn.Module, step: int, phases: Iterable[Phase]) -> _Finding | None:
     for kind, named in (("parameter", model.named_parameters()), ("buffer", model.named_buffers())):
         for name, tensor in named:
             if _bad(tensor) and (kind == "parameter" or bool((tensor.isnan() | (tensor == torch.inf)).any())):
@@ -92,7 +96,9 @@ def _in_weights(model: nn.Module, step: int) -> _Finding | None:
                 if step == 0:
                     cause = "It was so before the first step: it was set from data that are not finite, or constant."
                     return _Finding(where, cause, "look for values that are not finite in the training data")
-                return _Finding(where, "An earlier update broke it: the steps are too large.", SMALLER_STEPS)
+                owner = next((phase.name for phase in phases if any(p is tensor for p in phase.parameters)), None)
+                update = "An earlier update" if owner is None else f"An update of phase {owner!r}"
+                return _Finding(where, f"{update} broke it: the steps are too large.", SMALLER_STEPS)
     return None
 
 

@@ -196,6 +196,7 @@ class Stepper:
             lambda: self._loss(phase, batch, number, repeat, shard),
             self.arithmetic.precision,
             {name: float(value.detach()) for name, value in loss.parts.items()},
+            self.phases,
         )
 
     def gradients(self, number: int) -> Gradients:
