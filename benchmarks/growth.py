@@ -1,15 +1,17 @@
-"""What a step of the pair that grows takes at each size up to 1024x1024, without taking it: parameters, operations, memory.
+"""What a step of pairs that grow takes up to 1024x1024 and 256x256, without taking it: parameters, operations, memory.
 
     python benchmarks/growth.py
 
-The networks are ``progan``'s with the channels of Karras et al. 2018 (512 latents and at most 512 channels, 16 at 1024x1024),
-built of tensors that have shapes and hold no numbers. A step is both players' phases at full size with the default
-game: the discriminator's with the penalties on its slopes, whose gradients are differentiated once more, and the generator's.
+The networks are built of tensors that have shapes and hold no numbers: ``progan`` with the channels of Karras et al. 2018 (512
+latents and at most 512 channels, 16 at 1024x1024), ``transgan`` with the features and blocks that Jiang et al. 2021 have for
+256x256, in windows of 16x16 tokens as there, and once more with full attention. A step is both players' phases at full size
+with the default game: the discriminator's with the penalties on its slopes, whose gradients are differentiated once more, and
+the generator's.
 
 - *Operations* are those of convolutions and matrix products, forwards and backwards, as PyTorch counts them: two for a product
   that is added to a sum.
-- *Memory* is what is kept for the way back in the discriminator's phase, which keeps most: every tensor once. To it come four
-  numbers for each parameter that learns (weight, gradient and two moments) and one for the moving average.
+- *Memory* is what is kept for the way back, every tensor once, in the phase that keeps more. To it come four numbers for each
+  parameter that learns (weight, gradient and two moments) and one for the moving average.
 
 Both are counted once more where the step is really taken, for the default networks at small sizes, beside the seconds of
 processor time and the peak of memory of the process.
@@ -19,10 +21,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from machine import machine
@@ -34,36 +37,75 @@ from torch.utils.flop_counter import flop_registry
 
 from pmodel.domain import Discrete
 from pmodel.evaluation.cost import memory_watched
-from pmodel.implicit.game.pair import resting
+from pmodel.implicit.game.pair import AdversarialPair, resting
 from pmodel.implicit.progan import ProGAN
+from pmodel.implicit.transgan import TransGAN
+from pmodel.learning import Loss
 
 RESULT = Path(__file__).parent / "results" / "growth.json"
-SIZES = (32, 64, 128, 256, 512, 1024)
-PAPER = {"latent": 512, "widest": 512}
-MEASURED = {32: 64, 64: 32}
-"""Sides, and data in a batch, of the steps that are taken."""
-MIB = 2**20
+PLAYERS, MIB = ("discriminator", "generator"), 2**20
+TRANSFORMERS = {"latent": 512, "width": 1024, "depths": (5, 4), "heads": 4, "patch": 4}
+TRANSFORMERS |= {"discriminator_width": 384, "discriminator_depths": (3, 3, 4)}
 
 
-def discriminate(model: ProGAN, x: Tensor, z: Tensor) -> None:
-    """The discriminator's phase of a step, at full size."""
-    grown = float(len(model.scales) - 1)
-    with torch.no_grad(), resting(model.generator):
-        fake = model.generator(z, None, grown)
-    loss = model.game.discriminator(
-        lambda seen, _: model.discriminator(seen, None, grown), x, fake, None, torch.Generator()
+@final
+@dataclass(frozen=True)
+class Case:
+    """A pair.
+
+    Args:
+        made: The pair for pictures and options.
+        paper: The paper's options at a side.
+        sides: Of pictures that are counted on paper.
+        taken: Sides, and data in a batch, of the steps that are taken.
+        options: Options there.
+    """
+
+    made: type[ProGAN | TransGAN]
+    paper: Callable[[int], dict[str, Any]]
+    sides: tuple[int, ...]
+    taken: dict[int, int]
+    options: Callable[[int], dict[str, Any]] = lambda side: {}
+
+
+CASES = {
+    "progan": Case(
+        ProGAN,
+        lambda side: {"latent": 512, "widest": 512, "channels": min(512, 16 * 1024 // side)},
+        (32, 64, 128, 256, 512, 1024),
+        {32: 64, 64: 32},
+    ),
+    "transgan": Case(TransGAN, lambda side: {**TRANSFORMERS, "window": 16}, (32, 64, 128, 256), {32: 16, 64: 4}),
+    "transgan, full attention": Case(
+        TransGAN,
+        lambda side: {**TRANSFORMERS, "window": side},
+        (32, 64, 128, 256),
+        {32: 16, 64: 4},
+        lambda side: {"window": side},
+    ),
+}
+
+
+def grown(model: AdversarialPair) -> tuple[Any, ...]:
+    """What the networks are told beside data and label: one that grows step by step, that it has."""
+    return (float(len(model.scales) - 1),) if isinstance(model, ProGAN) else ()
+
+
+def loss(model: AdversarialPair, player: str, x: Tensor, z: Tensor) -> Loss:
+    """What a player minimises in its phase, at full size."""
+    with torch.set_grad_enabled(player == "generator"), resting(model.generator):
+        fake = model.generator(z, None, *grown(model))
+    phase = getattr(model.game, player)
+    found: Loss = phase(
+        lambda seen, _: model.discriminator(seen, None, *grown(model)), x, fake, None, torch.Generator()
     )
-    loss.total.backward(inputs=list(model.discriminator.parameters()))
+    return found
 
 
-def generate(model: ProGAN, x: Tensor, z: Tensor) -> None:
-    """The generator's."""
-    grown = float(len(model.scales) - 1)
-    fake = model.generator(z, None, grown)
-    loss = model.game.generator(
-        lambda seen, _: model.discriminator(seen, None, grown), x, fake, None, torch.Generator()
-    )
-    loss.total.backward(inputs=list(model.generator.parameters()))
+def descend(model: AdversarialPair, player: str, x: Tensor, z: Tensor) -> None:
+    """A player's phase, but for the optimiser."""
+    total = loss(model, player, x, z).total
+    total.backward(inputs=list(getattr(model, player).parameters()))  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -92,55 +134,53 @@ class Operations(TorchDispatchMode):
         return answer
 
 
-def counted(model: ProGAN, x: Tensor, z: Tensor) -> dict[str, float]:
+def counted(model: AdversarialPair, x: Tensor, z: Tensor) -> dict[str, float]:
     """Operations of a step, and the memory that it keeps, for each datum."""
-    with Operations() as counter:
-        with kept() as storages:
-            discriminate(model, x, z)
-        generate(model, x, z)
     own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-    memory = sum(size for storage, size in storages.items() if storage not in own)
+    memory = []
+    with Operations() as counter:
+        for player in PLAYERS:
+            with kept() as storages:
+                descend(model, player, x, z)
+            memory.append(sum(size for storage, size in storages.items() if storage not in own))
     return {
         "operations_for_a_datum": counter.total / len(x),
-        "mib_kept_for_a_datum": round(memory / len(x) / MIB, 3),
+        "mib_kept_for_a_datum": round(max(memory) / len(x) / MIB, 3),
     }
 
 
-def parameters(model: ProGAN) -> dict[str, Any]:
+def parameters(model: AdversarialPair) -> dict[str, Any]:
     """Learned numbers of each player, and what they and what learns them takes."""
-    players = {"generator": model.generator, "discriminator": model.discriminator}
-    counts = {name: sum(p.numel() for p in player.parameters()) for name, player in players.items()}
+    counts = {name: sum(p.numel() for p in getattr(model, name).parameters()) for name in PLAYERS}
     return {"parameters": counts, "mib_of_parameters": round(sum(counts.values()) * 5 * 4 / MIB, 1)}
 
 
-def on_paper(side: int) -> dict[str, Any]:
-    """A size with the paper's channels."""
-    n = 4
+def on_paper(case: Case, side: int, n: int = 4) -> dict[str, Any]:
+    """A size with the paper's networks."""
     with FakeTensorMode():
-        model = ProGAN(Discrete((3, side, side), 256), channels=min(512, 16 * 1024 // side), **PAPER)
-        return {
-            "side": side,
-            **parameters(model),
-            **counted(model, torch.empty(n, 3, side, side), torch.empty(n, PAPER["latent"])),
-        }
+        model = case.made(Discrete((3, side, side), 256), **case.paper(side))
+        x, z = torch.empty(n, 3, side, side), torch.empty(n, model.latent)
+        return {"side": side, **parameters(model), **counted(model, x, z)}
 
 
-def taken(side: int, n: int) -> dict[str, Any]:
-    """A size with the default channels: counted without numbers and with them, and measured."""
+def taken(case: Case, side: int, n: int) -> dict[str, Any]:
+    """A size with the default networks: counted without numbers and with them, and measured."""
+    domain, options = Discrete((3, side, side), 256), case.options(side)
     with FakeTensorMode():
-        model = ProGAN(Discrete((3, side, side), 256))
-        estimate = counted(model, torch.empty(n, 3, side, side), torch.empty(n, 64))
+        model = case.made(domain, **options)
+        estimate = counted(model, torch.empty(n, 3, side, side), torch.empty(n, model.latent))
     torch.manual_seed(0)
-    model = ProGAN(Discrete((3, side, side), 256))
+    model = case.made(domain, **options)
     noise = torch.Generator().manual_seed(0)
-    x, z = torch.randn(n, 3, side, side, generator=noise), torch.randn(n, 64, generator=noise)
+    x, z = torch.randn(n, 3, side, side, generator=noise), torch.randn(n, model.latent, generator=noise)
     with memory_watched(torch.device("cpu")) as memory:
-        discriminate(model, x, z)
+        for player in PLAYERS:
+            descend(model, player, x, z)
     seconds = []
     for _ in range(3):
         began = time.process_time()
-        discriminate(model, x, z)
-        generate(model, x, z)
+        for player in PLAYERS:
+            descend(model, player, x, z)
         seconds.append(time.process_time() - began)
     return {
         "side": side,
@@ -154,11 +194,14 @@ def taken(side: int, n: int) -> dict[str, Any]:
 
 def main() -> None:
     """Count and measure all sizes."""
-    result = {
-        "machine": machine(),
-        "measured": [taken(side, n) for side, n in MEASURED.items()],
-        "paper": [on_paper(side) for side in SIZES],
+    models = {
+        name: {
+            "measured": [taken(case, side, n) for side, n in case.taken.items()],
+            "paper": [on_paper(case, side) for side in case.sides],
+        }
+        for name, case in CASES.items()
     }
+    result = {"machine": machine(), "models": models}
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 

@@ -19,24 +19,20 @@ A first look with other ROUNDS and IMAGES is printed and not kept.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
-import logging
-import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from machine import machine
+from race import Process, Side, in_turns, rate, ratios
 from torch import Tensor, nn
 
 import pmodel
@@ -54,20 +50,10 @@ TRANSPOSED = ((64, 1), (64, 2), (32, 2))
 RESULT = Path(__file__).parent / "results" / "vae.json"
 
 
-class Side(Protocol):
-    """One of those that are compared."""
-
-    def round(self) -> None:
-        """Train on as many images as a round has."""
-
-    def bound(self, x: Tensor) -> float:
-        """The evidence lower bound of held-out images, in nats."""
-
-
 class Pythae:
     """Its VAE, its trainer, its loader; each round takes the next part of the images."""
 
-    def __init__(self, parts: list[Tensor]) -> None:
+    def __init__(self, parts: list[Tensor], held_out: Tensor) -> None:
         from pythae.data.datasets import BaseDataset
         from pythae.models import VAE, VAEConfig
         from pythae.models.base.base_utils import ModelOutput
@@ -104,7 +90,7 @@ class Pythae:
         self.trainer = BaseTrainer(self.model, data[0], training_config=settings)
         self.trainer.prepare_training()
         self.loaders = [self.trainer.get_train_dataloader(part) for part in data]
-        self.rounds = 0
+        self.rounds, self.held_out = 0, held_out.float()
 
     def round(self) -> None:
         """One pass of its trainer over the next images."""
@@ -113,11 +99,13 @@ class Pythae:
         self.trainer.train_step(1)
 
     @torch.no_grad()
-    def bound(self, x: Tensor) -> float:
-        """Of its encoder and decoder."""
+    def bound(self) -> float:
+        """Of its encoder and decoder, on held-out images."""
         self.model.eval()
-        encoded = self.model.encoder(x.float())
-        return bound_of(x, encoded.embedding, encoded.log_covariance, lambda z: self.model.decoder(z).reconstruction)
+        encoded = self.model.encoder(self.held_out)
+        return bound_of(
+            self.held_out, encoded.embedding, encoded.log_covariance, lambda z: self.model.decoder(z).reconstruction
+        )
 
 
 def bound_of(x: Tensor, mu: Tensor, log_var: Tensor, decode: Callable[[Tensor], Tensor]) -> float:
@@ -153,7 +141,7 @@ def transposed() -> nn.Sequential:
 class Keras:
     """The program of the notes: two sequential models, a compiled step, arrays that are shuffled and sliced."""
 
-    def __init__(self, parts: list[Tensor]) -> None:
+    def __init__(self, parts: list[Tensor], held_out: Tensor) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import keras
         import tensorflow as tf
@@ -161,7 +149,7 @@ class Keras:
         keras.utils.set_random_seed(0)
         layers, same = keras.layers, {"padding": "same", "activation": "relu"}
         self.parts = [part.permute(0, 2, 3, 1).float().numpy() for part in parts]
-        self.rounds, self.order = 0, np.random.default_rng(0)
+        self.rounds, self.order, self.held_out = 0, np.random.default_rng(0), held_out
         encoder = [layers.Conv2D(c, (3, 3), strides=(s, s), **same) for c, s in CONVOLUTIONS]
         self.encoder = keras.Sequential([keras.Input((28, 28, 1)), *encoder, layers.Flatten()])
         self.fc_mu, self.fc_log_var = layers.Dense(LATENT), layers.Dense(LATENT)
@@ -203,8 +191,9 @@ class Keras:
             loss = self.train_step(shuffled[start : start + BATCH])
         loss.numpy()  # the last step is over
 
-    def bound(self, x: Tensor) -> float:
-        """Of its encoder and decoder."""
+    def bound(self) -> float:
+        """Of its encoder and decoder, on held-out images."""
+        x = self.held_out
         mu, log_var = (torch.tensor(part.numpy()) for part in self.encode(x.permute(0, 2, 3, 1).float().numpy()))
         return bound_of(x, mu, log_var, lambda z: torch.tensor(self.decoder(z.numpy()).numpy()).permute(0, 3, 1, 2))
 
@@ -212,16 +201,15 @@ class Keras:
 class Ours:
     """pmodel: its VAE, its step, the arithmetic that it measures."""
 
-    def __init__(self, data: pmodel.Dataset, images: int) -> None:
+    def __init__(self, data: pmodel.Dataset, held_out: Tensor, images: int) -> None:
         self.model = pmodel.make(
             "vae", data.domain, architecture="conv", latent=LATENT, channels=32, layers=0, warmup=0.0
         )
         recipe = Recipe(batch=BATCH, rate=1e-3, schedule="constant", warmup=0.0, ema=0.0)
         batches = Batches(data.train, data.domain, recipe, 0, torch.device("cpu"), conditional=False)
         arithmetic = fastest(lambda tried: Stepper(copy.deepcopy(self.model), batches, recipe, 0, tried))
-        self.arithmetic = f"{arithmetic.precision}, {arithmetic.layout}"
         self.stepper = Stepper(self.model, batches, recipe, 0, arithmetic)
-        self.steps, self.each = 0, images // BATCH
+        self.steps, self.each, self.held_out = 0, images // BATCH, held_out
 
     def round(self) -> None:
         """As many steps as a round has batches."""
@@ -229,83 +217,44 @@ class Ours:
             self.stepper.step(self.steps, 0.5)
             self.steps += 1
 
-    def bound(self, x: Tensor) -> float:
-        """The evidence lower bound of our model."""
-        return float(self.model.elbo(x).mean)  # type: ignore[operator]
+    def bound(self) -> float:
+        """The evidence lower bound of our model, on held-out images."""
+        return float(self.model.elbo(self.held_out).mean)  # type: ignore[operator]
+
+    def arithmetic(self) -> str:
+        """Which it trains in."""
+        return f"{self.stepper.arithmetic.precision}, {self.stepper.arithmetic.layout}"
 
 
-class Process:
-    """A side in a process of its own, which answers questions one by one."""
-
-    def __init__(self, name: str, images: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        context.Process(target=answer, args=(name, images, theirs), daemon=True).start()
-        theirs.close()  # so that the end of the process ends the wait for its answer
-        self.pipe.recv()  # it is ready: nobody prepares while another trains
-
-    def asked(self, question: str) -> Any:
-        """Its answer."""
-        self.pipe.send(question)
-        return self.pipe.recv()
-
-
-def answer(name: str, images: int, pipe: Connection) -> None:
-    """Train a round and tell the seconds, tell the bound on held-out images, or the arithmetic, as asked."""
-    logging.disable(logging.INFO)
-    torch.manual_seed(0)
+def side(name: str, images: int) -> Side:
+    """One side, with the images of its rounds."""
     data = pmodel.load_data("mnist-binary")
-    x = data.domain.check(data.train.x[: len(data.train) // images * images])
     held_out = data.domain.check(data.test.x[:HELD_OUT])
-    parts = [*x.split(images)]
-    side: Side = Ours(data, images) if name == "pmodel" else Keras(parts) if name == "keras" else Pythae(parts)
-    pipe.send("ready")
-    with contextlib.suppress(EOFError):  # nobody asks any more
-        while True:
-            match pipe.recv():
-                case "round":
-                    pipe.send(timed(side))
-                case "bound":
-                    pipe.send(round(side.bound(held_out), 2))
-                case question:
-                    pipe.send(getattr(side, question))
+    if name == "pmodel":
+        return Ours(data, held_out, images)
+    parts = [*data.domain.check(data.train.x[: len(data.train) // images * images]).split(images)]
+    return Keras(parts, held_out) if name == "keras" else Pythae(parts, held_out)
 
 
 def main(rounds: int, images: int) -> dict[str, Any]:
     """Train all sides in turns, then the faster ones for as long as the slowest."""
-    sides = {name: Process(name, images) for name in ("pythae", "keras", "pmodel")}
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds + 1):
-        for name, side in sides.items():
-            seconds[name].append(side.asked("round"))
-    timed_rounds = {name: times[1:] for name, times in seconds.items()}  # the first round warms up, and compiles
-    slowest = max(sum(times) for times in timed_rounds.values())
-    for name, side in sides.items():
-        while sum(seconds[name][1:]) < slowest:
-            seconds[name].append(side.asked("round"))
+    sides = {name: Process(side, name, images) for name in ("pythae", "keras", "pmodel")}
+    timed = in_turns(sides, rounds)
+    seconds, slowest = {name: [*times] for name, times in timed.items()}, max(map(sum, timed.values()))
+    for name, one in sides.items():
+        while sum(seconds[name]) < slowest:
+            seconds[name].append(one.asked("round"))
     return {
-        "images_per_second": {name: round(images / statistics.median(t)) for name, t in timed_rounds.items()},
-        "ratio": ratio(timed_rounds, "pythae"),
-        "ratio_keras": ratio(timed_rounds, "keras"),
-        "bound_on_held_out": {name: side.asked("bound") for name, side in sides.items()},
-        "seconds_of_training": {name: round(sum(times[1:]), 1) for name, times in seconds.items()},
-        "images_seen": {name: images * len(times) for name, times in seconds.items()},
+        "images_per_second": {name: rate(images, times) for name, times in timed.items()},
+        "ratio": round(statistics.median(ratios(timed["pythae"], timed["pmodel"])), 2),
+        "ratio_keras": round(statistics.median(ratios(timed["keras"], timed["pmodel"])), 2),
+        "bound_on_held_out": {name: round(one.asked("bound"), 2) for name, one in sides.items()},
+        "seconds_of_training": {name: round(sum(times), 1) for name, times in seconds.items()},
+        "images_seen": {name: images * (1 + len(times)) for name, times in seconds.items()},
         "arithmetic": sides["pmodel"].asked("arithmetic"),
         "protocol": f"{rounds} rounds of {images} images in turns, medians; bounds after equal time; seed 0",
         "machine": machine(),
     }
-
-
-def timed(side: Side) -> float:
-    """The seconds of a round."""
-    began = time.perf_counter()
-    side.round()
-    return time.perf_counter() - began
-
-
-def ratio(seconds: dict[str, list[float]], rival: str) -> float:
-    """The median over rounds of the rival's time over ours."""
-    return round(statistics.median(a / b for a, b in zip(seconds[rival], seconds["pmodel"], strict=True)), 2)
 
 
 if __name__ == "__main__":

@@ -259,7 +259,30 @@ def test_two_folders_on_the_command_line(call, folders):
     assert torch.equal(torch.from_numpy(np.load("back.npz")["x"]).long(), back)
     assert call("evaluate run -n 8")[0] == 0
     assert call("show run")[0] == 0
+    assert call("replay run --data dark --to light")[0] == 0
     assert "--data dark --to light" in (folders / "run" / "report.html").read_text()
+
+
+def test_a_run_is_evaluated_on_two_other_folders(call, folders):
+    """Of light pictures there are nine: asked for twelve samples, some are translated twice."""
+    pmodel.fit("cyclegan", unpaired(load_data("dark"), load_data("light")), out="run", **TINY)
+    code, out, err = call("evaluate run --data light --to dark -n 12 --json")
+    assert code == 0, err
+    assert any("translations of 9 data" in sentence for sentence in json.loads(out)["health"])
+    assert "--data light --to dark" in (folders / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_models_that_translate_are_compared(call, folders, jobs):
+    words = "cyclegan:train.batch=2 cyclegan:cycle=1 dcgan:latent=2 --data dark --to light --out both --json"
+    code, out, _ = call(f"compare {words} --size tiny --steps 2 -n 8 --precision float32 --jobs {jobs}")
+    assert code == 1
+    first, second, third = json.loads(out)["models"]
+    assert first["error"] is second["error"] is None
+    assert first["speed"]["sampled"] == second["speed"]["sampled"] == 8
+    assert "class label" in third["error"]
+    assert (folders / "both" / "report.html").exists()
+    assert read_json(folders / "both" / first["run"] / RECORD)["data"]["origin"]["name"] == "dark"
 
 
 @pytest.mark.parametrize(
@@ -277,6 +300,13 @@ def test_two_folders_on_the_command_line(call, folders):
         ("sample run --set data.size=8 --out x.png", "--given"),
         ("sample other --given dark --out x.png", "does not translate"),
         ("score run", "cannot score"),
+        ("evaluate run --to dark", "--data"),
+        ("evaluate run --data dark", "two sets"),
+        ("evaluate run --data digits --to dark", "digits is not the kind"),
+        ("evaluate run --data dark --to digits", "digits is not the kind"),
+        ("evaluate other --data dark --to light", "one set"),
+        ("replay run --to dark", "--data"),
+        ("compare cyclegan --data dark --to nowhere --steps 1 --out x", "nowhere"),
     ],
 )
 def test_bad_commands_are_refused_in_words(call, words, named):

@@ -11,8 +11,22 @@ import typer
 from .. import catalogue
 from ..errors import RunError
 from .console import console, emit, plain, say, show_table
-from .fitting import budget_seconds, data_settings, fitted_options, load
-from .options import AsJson, Budget, Data, DataSettings, Device, JudgeFile, Number, Precision, Seed, Size, Steps, whole
+from .fitting import budget_seconds, data_settings, fitted_options, load_sets
+from .options import (
+    AsJson,
+    Budget,
+    Data,
+    DataSettings,
+    Device,
+    JudgeFile,
+    Number,
+    Precision,
+    Seed,
+    Size,
+    Steps,
+    To,
+    whole,
+)
 from .progress import Progress, Together
 
 if TYPE_CHECKING:
@@ -38,6 +52,7 @@ def compare(
             "--out", metavar="DIR", help="The folder; an interrupted comparison goes on there.", show_default=False
         ),
     ],
+    to: To = None,
     budget: Budget = None,
     steps: Steps = None,
     seeds: Annotated[
@@ -65,7 +80,7 @@ def compare(
     from .. import comparison
 
     entries = [_checked(comparison.Entry.of(model)) for model in models]
-    dataset = load(data, **reading)
+    dataset = load_sets(data, to, reading)
     with _Told(dataset.domain, together=jobs > 1) as told:
         result = comparison.compare(
             entries,

@@ -44,6 +44,8 @@ __all__ = [
     "fitted_options",
     "free_folder",
     "load",
+    "load_sets",
+    "require_first",
     "stopped_folder",
 ]
 
@@ -86,7 +88,7 @@ def fit(
     asked = parse_settings(settings or [], data=True)
     options = fitted_options(row, asked.options)
     logs = _logs(log or ["jsonl"])
-    dataset = load(data, **asked.data) if to is None else _two(data, to, **asked.data)
+    dataset = load_sets(data, to, asked.data)
     folder = _folder(out, f"{model}-{dataset.name}", resume=resume)
 
     from ..storage import RECORD, read_json
@@ -245,11 +247,22 @@ def load(source: str, **options: Any) -> Dataset:
         return load_data(source)
 
 
-def _two(source: str, to: str, **options: Any) -> Dataset:
-    """Two unpaired sets, both read in the same way."""
+def load_sets(source: str, to: str | None, options: Mapping[str, Any]) -> Dataset:
+    """The data set of a name or path; with ``to``, two unpaired sets, both read in the same way. Raises as ``load`` does."""
     from ..data import unpaired
 
-    return unpaired(load(source, **options), load(to, **options))
+    first = load(source, **options)
+    return first if to is None else unpaired(first, load(to, **options))
+
+
+def require_first(source: str | None, to: str | None) -> None:
+    """Refuse a second set without a first.
+
+    Raises:
+        BadInput: if ``to`` is named and the source is not.
+    """
+    if source is None and to is not None:
+        raise BadInput("--to names the second of two sets.", got=f"--to {to}", hint="name the first with --data")
 
 
 def free_folder(parent: Path, name: str) -> Path:

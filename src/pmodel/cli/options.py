@@ -20,6 +20,7 @@ __all__ = [
     "Log",
     "Number",
     "OtherData",
+    "OtherTo",
     "Precision",
     "Resume",
     "Run",
@@ -72,6 +73,12 @@ To = Annotated[
 OtherData = Annotated[
     Optional[str],  # noqa: UP045 (typer reads it)
     typer.Option("--data", metavar="DATA", help="Other data than those of the run.", show_default=False),
+]
+OtherTo = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--to", metavar="DATA", help="The second set beside --data, of a run that translates.", show_default=False
+    ),
 ]
 DataSettings = Annotated[
     Optional[list[str]],  # noqa: UP045

@@ -10,9 +10,8 @@ import typer
 from ..errors import BadInput
 from .console import emit, say, speaks
 from .failures import FAILED
-from .fitting import data_settings
-from .fitting import load as load_named
-from .options import AsJson, DataSettings, OtherData, Run
+from .fitting import data_settings, load_sets, require_first
+from .options import AsJson, DataSettings, OtherData, OtherTo, Run
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -21,14 +20,17 @@ if TYPE_CHECKING:
 __all__ = ["replay"]
 
 
-def replay(run: Run, data: OtherData = None, settings: DataSettings = None, as_json: AsJson = False) -> None:
+def replay(
+    run: Run, data: OtherData = None, to: OtherTo = None, settings: DataSettings = None, as_json: AsJson = False
+) -> None:
     """Repeat a run from its record; the run itself is only read."""
     from ..train import replay as repeat
 
     reading = data_settings(settings)
     if reading and data is None:
         raise BadInput("How to read data is said of --data.", got=reading, hint="add --data")
-    dataset = None if data is None else load_named(data, **reading)
+    require_first(data, to)
+    dataset = None if data is None else load_sets(data, to, reading)
     with Progress(f"{run} again") as progress:
         found = repeat(run, data=dataset, on_event=progress.show)
     if as_json:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadInput, DataError, RunError, UnknownName
 from .console import duration_words, emit, say
 from .failures import reading
-from .fitting import data_settings
-from .fitting import load as load_named
-from .options import AsJson, DataSettings, Device, Effort, JudgeFile, Number, OtherData, Run, SplitName
+from .fitting import data_settings, load_sets, require_first
+from .options import AsJson, DataSettings, Device, Effort, JudgeFile, Number, OtherData, OtherTo, Run, SplitName
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -40,7 +39,7 @@ def score(
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     model: Any = load(run, device=device)
-    dataset = data_of(run, model, data, data_settings(settings))
+    dataset = data_of(run, model, data, None, data_settings(settings))
     x: Any = dataset.split(split).x
     with reading(f"{dataset.name}, {split}"):
         likelihood = model.score(x, effort=effort)
@@ -58,6 +57,7 @@ def score(
 def evaluate(
     run: Run,
     data: OtherData = None,
+    to: OtherTo = None,
     n: Number = 2000,
     settings: DataSettings = None,
     device: Device = "auto",
@@ -68,7 +68,7 @@ def evaluate(
     from .. import evaluation
     from ..storage import load
 
-    dataset = data_of(run, load(run), data, data_settings(settings))
+    dataset = data_of(run, load(run), data, to, data_settings(settings))
     result = evaluation.evaluate(run, dataset, n=n, device=device, judge=judge).to_json()
     if as_json:
         emit(result)
@@ -118,8 +118,8 @@ def _number(row: Row, value: float) -> str:
     return f"{value:.1%}" if row.share else f"{value:.4g}"
 
 
-def data_of(run: Path, model: Model, source: str | None, options: Mapping[str, Any]) -> Dataset:
-    """The data to measure a run on: those that were named, else those it was fitted to.
+def data_of(run: Path, model: Model, source: str | None, to: str | None, options: Mapping[str, Any]) -> Dataset:
+    """The data to measure a run on: those that were named, one set or two, else those it was fitted to.
 
     Raises:
         RunError: if the run does not say what it was fitted to.
@@ -129,7 +129,8 @@ def data_of(run: Path, model: Model, source: str | None, options: Mapping[str, A
     from ..storage import RECORD, read_json
 
     if source is not None:
-        return _fitting(model, load_named(source, **options))
+        return _fitting(model, load_sets(source, to, options))
+    require_first(source, to)
     if options:
         raise BadInput("How to read data is said of --data.", got=dict(options), hint="add --data")
     record = read_json(run / RECORD).get("data")
@@ -152,10 +153,12 @@ def data_of(run: Path, model: Model, source: str | None, options: Mapping[str, A
 
 
 def _fitting(model: Model, dataset: Dataset) -> Dataset:
-    if dataset.domain != model.domain:
-        raise DataError(
-            f"{dataset.name} is not the kind of data of this run.", got=dataset.domain, hint=str(model.domain)
-        )
+    sides = [(dataset, model.domain)]
+    if dataset.origin is not None and model.translates:
+        sides.append((dataset.origin, model.given))
+    for side, domain in sides:
+        if side.domain != domain:
+            raise DataError(f"{side.name} is not the kind of data of this run.", got=side.domain, hint=str(domain))
     return dataset
 
 
