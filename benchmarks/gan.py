@@ -5,8 +5,8 @@
 
 Networks on all sides: 3×3 convolutions 64-128-128-256 with strides 1, 2, 2, 2, dropout and a logit; from 100 normal numbers a
 linear layer to 256 channels of 7×7, 4×4 transposed convolutions 128-64 with stride 2, and a 3×3 convolution. Leaky rectifiers
-between, Glorot's start. The game is the notes': binary cross-entropy, in the generator's phase with the labels exchanged, and no
-penalty; Adam at 2e-4 with β₁ = 1/2, no schedule, no averaging of weights. A step shows the discriminator 128 images and 128
+between, Glorot's start. The game is the notes': binary cross-entropy, in the generator's phase with the labels exchanged, and
+no penalty; Adam at 2e-4 with β₁ = 1/2, no schedule, no averaging of weights. A step shows the discriminator 128 images and 128
 samples, and then 128 new samples teach the generator, before a discriminator without dropout.
 
 The notes' own loop trains no discriminator (``D.trainable = False`` before the first step, ``implicit/game/pair.py``). Here
