@@ -26,6 +26,7 @@ translates is conditioned on a datum of a second set, such as a picture, of whic
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from abc import ABC
@@ -39,7 +40,7 @@ from .domain import Discrete, Domain, Sequences
 from .errors import BadInput, NotSupported, RangeError, ShapeError
 from .learning import ClosedForm, GradientTrained
 
-__all__ = ["Model"]
+__all__ = ["Model", "group_of"]
 
 
 METHODS = ("sample", "score", "log_prob", "elbo", "energy", "encode", "decode", "complete")
@@ -57,7 +58,8 @@ class Model(nn.Module, ABC):
         given: What the condition is, or None for an unconditional model.
 
     Keyword arguments of a subclass are its configuration: they are recorded in ``options`` as they were passed, are written
-    to JSON, and are what ``--set`` sets. So they are numbers, strings, booleans, None, or lists of them.
+    to JSON, and are what ``--set`` sets. So they are numbers, strings, booleans, None, or lists of them. Options that several
+    models share are the fields of a dataclass (``group_of``).
     """
 
     natives: ClassVar[tuple[type[Domain], ...]] = ()
@@ -98,7 +100,7 @@ class Model(nn.Module, ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = _recording(cls, cls.__init__)  # type: ignore[method-assign]
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> Self:
@@ -293,9 +295,31 @@ def _checked_lengths(lengths: object, n: int, longest: int) -> Tensor:
     return checked
 
 
-def _recording(init: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a constructor so that it records its keyword options, before it runs."""
-    signature = inspect.signature(init)
+def group_of(cls: type[Model]) -> Any:
+    """The dataclass whose fields are options too: a constructor's ``**game`` stands for those of the class's own ``game``.
+
+    Its values are the defaults of the class. None where a constructor has nothing of the kind.
+    """
+    *_, last = inspect.signature(inspect.unwrap(cls.__init__)).parameters.values()
+    return getattr(cls, last.name) if last.kind is inspect.Parameter.VAR_KEYWORD else None
+
+
+def _written_out(cls: type[Model], init: Callable[..., None]) -> inspect.Signature:
+    """A constructor's signature with the fields of the group in the place of ``**game``."""
+    signature, group = inspect.signature(init), group_of(cls)
+    if group is None:
+        return signature
+    kind = inspect.Parameter.KEYWORD_ONLY
+    fields = (
+        inspect.Parameter(field.name, kind, default=getattr(group, field.name), annotation=field.type)
+        for field in dataclasses.fields(group)
+    )
+    return signature.replace(parameters=[*list(signature.parameters.values())[:-1], *fields])
+
+
+def _recording(cls: type[Model], init: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a constructor so that it records its keyword options, before it runs with all of them."""
+    signature = _written_out(cls, init)
 
     @functools.wraps(init)
     def recorded(self: Model, *args: Any, **kwargs: Any) -> None:
@@ -303,7 +327,8 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
         bound.apply_defaults()
         names = [name for name, p in signature.parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
         options = {name: bound.arguments[name] for name in names}
-        init(self, *args, **kwargs)
+        init(*bound.args, **bound.kwargs)
         self.options = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
 
+    recorded.__signature__ = signature  # type: ignore[attr-defined]
     return recorded

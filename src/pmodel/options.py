@@ -12,7 +12,7 @@ from . import catalogue
 from .capability import Density, Latent
 from .domain import Real
 from .errors import BadInput, unknown
-from .model import Model
+from .model import Model, group_of
 from .wrappers import Dequantised, WithPrior
 
 __all__ = ["AUTO", "NONE", "PRIOR", "Option", "choices_of", "options_of", "parted", "prior_of", "types_of"]
@@ -119,6 +119,6 @@ def _own(cls: type[Model]) -> dict[str, Option]:
 
 def _hints(cls: type[Model]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(cls.__init__)
+        return typing.get_type_hints(type(group_of(cls))) | typing.get_type_hints(cls.__init__)
     except NameError:  # a type that is imported for the type checker only: the model checks its options itself
         return {}

@@ -103,9 +103,11 @@ def _about_prior(cls: type[Model]) -> Iterator[str]:
 
 
 def _argument_docs(cls: type[Model]) -> dict[str, str]:
-    """The entries of the ``Args:`` section of a class's Google-style docstring; what it does not say, its bases may."""
+    """The entries of the ``Args:`` section of a class's Google-style docstring; what it does not say, bases and groups may."""
+    from ..model import group_of
+
     found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
+    for base in (type(group_of(cls)), *reversed(cls.__mro__)):
         docstring = inspect.cleandoc(base.__dict__.get("__doc__") or "")
         section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", docstring, re.MULTILINE | re.DOTALL)
         entries = re.findall(r"^ {4}(\w+): (.*(?:\n {6,}.*)*)", section[1], re.MULTILINE) if section else []

@@ -14,6 +14,7 @@ from .options import AsJson, DataSettings, Device, Effort, JudgeFile, Number, Ot
 
 if TYPE_CHECKING:
     from ..data import Dataset
+    from ..domain import Domain
     from ..metrics.catalogue import Row
     from ..model import Model
 
@@ -153,7 +154,7 @@ def data_of(run: Path, model: Model, source: str | None, to: str | None, options
 
 
 def _fitting(model: Model, dataset: Dataset) -> Dataset:
-    sides = [(dataset, model.domain)]
+    sides: list[tuple[Dataset, Domain | None]] = [(dataset, model.domain)]
     if dataset.origin is not None and model.translates:
         sides.append((dataset.origin, model.given))
     for side, domain in sides:

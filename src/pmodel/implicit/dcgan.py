@@ -14,7 +14,6 @@ verdicts, and samples have right strokes in wrong places.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, final
 
@@ -27,9 +26,7 @@ from ..errors import require_whole
 from ..nn.transposed import TransposedConvolution
 from .game.game import Game
 from .game.halvings import groups, halvings, widths
-from .game.losses import LossName
 from .game.pair import PicturePair
-from .game.penalties import Penalised
 
 __all__ = ["DCGAN"]
 
@@ -50,13 +47,7 @@ class DCGAN(PicturePair):
         latent: Entries of z.
         channels: Channels next to the picture; they double with each halving of its sides.
         width: Units of the dense layer at the smallest scale of each network.
-        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge``, ``wasserstein`` or ``squares``.
-        penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
-        penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
-        packing: Data that the discriminator judges at once.
-        changes: Differentiable augmentation: some of ``colour``, ``translation`` and ``hole``.
-        repeats: Discriminator updates for each generator update.
-        lead: The discriminator's learning rate, as a multiple of the generator's.
+        game: Options of the game, fields of ``game.game.Game``.
 
     Raises:
         BadInput: if the data are not pictures, or do not fit the game, or a name is not known.
@@ -76,22 +67,15 @@ class DCGAN(PicturePair):
         latent: int = 64,
         channels: int = 32,
         width: int = 256,
-        loss: LossName = "relativistic",
-        penalty: float = 0.1,
-        penalised: Penalised = "both",
-        packing: int = 1,
-        changes: Sequence[str] = (),
-        repeats: int = 1,
-        lead: float = 1.0,
+        **game: Any,
     ) -> None:
-        game = Game(loss, penalty, penalised, packing, tuple(changes))
-        super().__init__(domain, given, latent=latent, game=game, repeats=repeats, lead=lead)
+        super().__init__(domain, given, latent=latent, game=Game(**game))
         for name, value in (("channels", channels), ("width", width)):
             require_whole(name, value, 1)
         labels = len(self.given_frequencies)
-        judged = (packing * domain.shape[0], *domain.shape[1:])
+        judged = (self.game.packing * domain.shape[0], *domain.shape[1:])
         self.generator = _Generator(domain.shape, labels, latent, channels, width)
-        self.discriminator = _Discriminator(judged, labels, channels, width, biased=not game.losses.paired)
+        self.discriminator = _Discriminator(judged, labels, channels, width, biased=self.game.biased)
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> DCGAN:

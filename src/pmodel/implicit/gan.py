@@ -25,9 +25,7 @@ from ..errors import require_whole
 from ..learning import Recipe
 from ..nn.trunks import perceptron
 from .game.game import Game
-from .game.losses import LossName
 from .game.pair import AdversarialPair
-from .game.penalties import Penalised
 
 __all__ = ["GAN"]
 
@@ -42,13 +40,7 @@ class GAN(AdversarialPair):
         latent: Entries of z. None takes as many as a datum has, but from 2 to 32.
         layers: Hidden layers of each player.
         width: Units of each.
-        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge``, ``wasserstein`` or ``squares``.
-        penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
-        penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
-        packing: Data that the discriminator judges at once.
-        changes: Differentiable augmentation of pictures: some of ``colour``, ``translation`` and ``hole``.
-        repeats: Discriminator updates for each generator update.
-        lead: The discriminator's learning rate, as a multiple of the generator's.
+        game: Options of the game, fields of ``game.game.Game``.
 
     Raises:
         BadInput: if the data do not fit the game, or a name is not known.
@@ -60,6 +52,7 @@ class GAN(AdversarialPair):
         "tiny": {"latent": 4, "layers": 2, "width": 16},
         "small": {"width": 64},
     }
+    game = Game(penalty=0.02)
 
     def __init__(
         self,
@@ -69,22 +62,15 @@ class GAN(AdversarialPair):
         latent: int | None = None,
         layers: int = 3,
         width: int = 128,
-        loss: LossName = "relativistic",
-        penalty: float = 0.02,
-        penalised: Penalised = "both",
-        packing: int = 1,
-        changes: Sequence[str] = (),
-        repeats: int = 1,
-        lead: float = 1.0,
+        **game: Any,
     ) -> None:
-        game = Game(loss, penalty, penalised, packing, tuple(changes))
         latent = min(32, max(2, domain.entries)) if latent is None else latent
-        super().__init__(domain, given, latent=latent, game=game, repeats=repeats, lead=lead)
+        super().__init__(domain, given, latent=latent, game=Game(**game))
         require_whole("layers", layers, 1)
         require_whole("width", width, 1)
         labels, hidden = len(self.given_frequencies), [width] * layers
         self.generator = _Generator(domain, labels, latent, hidden)
-        self.discriminator = _Discriminator(packing * domain.entries, labels, hidden, biased=not game.losses.paired)
+        self.discriminator = _Discriminator(self.game.packing * domain.entries, labels, hidden, biased=self.game.biased)
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> GAN:

@@ -51,9 +51,7 @@ from .equalised import (
 )
 from .game.game import Game
 from .game.halvings import doubled, halved, halved_sides
-from .game.losses import LossName
 from .game.pair import PicturePair
-from .game.penalties import Penalised
 
 __all__ = ["ProGAN", "grown_at"]
 
@@ -75,14 +73,7 @@ class ProGAN(PicturePair):
         channels: Channels next to the picture; they double with each halving of its sides.
         widest: Channels at most.
         growth: The part of training after which the pair has grown.
-        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge``, ``wasserstein`` or ``squares``.
-        penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
-        penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
-        drift: Weight of the penalty on the discriminator's squared logits at data.
-        packing: Data that the discriminator judges at once.
-        changes: Differentiable augmentation: some of ``colour``, ``translation`` and ``hole``.
-        repeats: Discriminator updates for each generator update.
-        lead: The discriminator's learning rate, as a multiple of the generator's.
+        game: Options of the game, fields of ``game.game.Game``.
 
     Raises:
         BadInput: if the data are not pictures, or do not fit the game, or a name is not known.
@@ -107,17 +98,9 @@ class ProGAN(PicturePair):
         channels: int = 16,
         widest: int = 64,
         growth: float = 0.5,
-        loss: LossName = "relativistic",
-        penalty: float = 0.1,
-        penalised: Penalised = "both",
-        drift: float = 0.0,
-        packing: int = 1,
-        changes: Sequence[str] = (),
-        repeats: int = 1,
-        lead: float = 1.0,
+        **game: Any,
     ) -> None:
-        game = Game(loss, penalty, penalised, packing, tuple(changes), drift)
-        super().__init__(domain, given, latent=latent, game=game, repeats=repeats, lead=lead)
+        super().__init__(domain, given, latent=latent, game=Game(**game))
         for name, value in (("channels", channels), ("widest", widest)):
             require_whole(name, value, 1)
         if not 0 < growth < 1:
@@ -126,8 +109,9 @@ class ProGAN(PicturePair):
         widths = [min(widest, channels * 2**halvings) for halvings in reversed(range(len(self.scales)))]
         labels, colours = len(self.given_frequencies), domain.shape[0]
         self.generator = _Generator(self.scales, widths, colours, labels, latent)
-        biased = drift > 0 or not game.losses.paired
-        self.discriminator = _Discriminator(self.scales, widths, packing * colours, labels, biased=biased)
+        self.discriminator = _Discriminator(
+            self.scales, widths, self.game.packing * colours, labels, biased=self.game.biased
+        )
         self.register_buffer("grown", torch.tensor(len(self.scales) - 1.0, dtype=torch.float64))
 
     @classmethod

@@ -20,7 +20,6 @@ phase, and half the channels and scales of its networks, which were made for 128
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, cast, final
 
@@ -34,9 +33,7 @@ from ..errors import require_whole
 from ..learning import Recipe
 from .game.game import Game
 from .game.halvings import doubled, groups, halved, halvings, widths
-from .game.losses import LossName
 from .game.pair import PicturePair
-from .game.penalties import Penalised
 
 __all__ = ["SAGAN", "SelfAttention"]
 
@@ -55,13 +52,7 @@ class SAGAN(PicturePair):
         given: A class label, told to both players; or None.
         latent: Entries of z.
         channels: Channels next to the picture; they double with each halving of its sides.
-        loss: ``relativistic``, ``nonsaturating``, ``minimax``, ``hinge``, ``wasserstein`` or ``squares``.
-        penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
-        penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
-        packing: Data that the discriminator judges at once.
-        changes: Differentiable augmentation: some of ``colour``, ``translation`` and ``hole``.
-        repeats: Discriminator updates for each generator update.
-        lead: The discriminator's learning rate, as a multiple of the generator's.
+        game: Options of the game, fields of ``game.game.Game``.
 
     Raises:
         BadInput: if the data are not pictures, or do not fit the game, or a name is not known.
@@ -72,6 +63,7 @@ class SAGAN(PicturePair):
         "tiny": {"latent": 8, "channels": 4},
         "small": {"latent": 32, "channels": 8},
     }
+    game = Game("hinge", penalty=0.0, lead=2.0)
 
     def __init__(
         self,
@@ -80,19 +72,12 @@ class SAGAN(PicturePair):
         *,
         latent: int = 64,
         channels: int = 16,
-        loss: LossName = "hinge",
-        penalty: float = 0.0,
-        penalised: Penalised = "both",
-        packing: int = 1,
-        changes: Sequence[str] = (),
-        repeats: int = 1,
-        lead: float = 2.0,
+        **game: Any,
     ) -> None:
-        game = Game(loss, penalty, penalised, packing, tuple(changes))
-        super().__init__(domain, given, latent=latent, game=game, repeats=repeats, lead=lead)
+        super().__init__(domain, given, latent=latent, game=Game(**game))
         require_whole("channels", channels, 1)
         labels = len(self.given_frequencies)
-        judged = (packing * domain.shape[0], *domain.shape[1:])
+        judged = (self.game.packing * domain.shape[0], *domain.shape[1:])
         self.generator = _Generator(domain.shape, labels, latent, channels)
         self.discriminator = _Discriminator(judged, labels, channels)
 

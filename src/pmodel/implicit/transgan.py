@@ -36,9 +36,7 @@ from ..errors import BadInput, require_whole
 from ..nn.grid_attention import Size, Stage, attention, learned, normed, perceptron, split
 from .game.game import Game
 from .game.halvings import halvings
-from .game.losses import LossName
 from .game.pair import PicturePair
-from .game.penalties import Penalised
 
 __all__ = ["TransGAN"]
 
@@ -64,13 +62,7 @@ class TransGAN(PicturePair):
         patch: Pixels along the smallest squares, a power of two.
         window: The longest side of a window; grids no larger than that have full attention.
         heads: Of all attentions.
-        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge``, ``wasserstein`` or ``squares``.
-        penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
-        penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
-        packing: Data that the discriminator judges at once.
-        changes: Differentiable augmentation: some of ``colour``, ``translation`` and ``hole``.
-        repeats: Discriminator updates for each generator update.
-        lead: The discriminator's learning rate, as a multiple of the generator's.
+        game: Options of the game, fields of ``game.game.Game``.
 
     Raises:
         BadInput: if the data are not pictures, or do not fit the game, or sizes do not fit each other.
@@ -95,16 +87,9 @@ class TransGAN(PicturePair):
         patch: int = 2,
         window: int = 8,
         heads: int = 2,
-        loss: LossName = "relativistic",
-        penalty: float = 0.1,
-        penalised: Penalised = "both",
-        packing: int = 1,
-        changes: Sequence[str] = (),
-        repeats: int = 1,
-        lead: float = 1.0,
+        **game: Any,
     ) -> None:
-        game = Game(loss, penalty, penalised, packing, tuple(changes))
-        super().__init__(domain, given, latent=latent, game=game, repeats=repeats, lead=lead)
+        super().__init__(domain, given, latent=latent, game=Game(**game))
         for name, value in (("width", width), ("discriminator_width", discriminator_width), ("heads", heads)):
             require_whole(name, value, 1)
         for name, depth in (("depths", depths), ("discriminator_depths", discriminator_depths)):
@@ -118,7 +103,7 @@ class TransGAN(PicturePair):
                 got=f"window={window}, a grid of {grids[0]}",
                 hint=f"window={CORNER}",
             )
-        labels, colours = len(self.given_frequencies), packing * domain.shape[0]
+        labels, colours = len(self.given_frequencies), self.game.packing * domain.shape[0]
         blocks = [*depths, *[depths[-1]] * len(grids)]
         grown = _stages(grids, _quarters(width, len(grids)), blocks, window, heads, twice=False)
         self.generator = _Generator(domain.shape, latent, labels, grown)
@@ -126,7 +111,7 @@ class TransGAN(PicturePair):
         seen = grids[::-1][smallest.bit_length() - 1 :][: len(discriminator_depths)]
         features = _halves(discriminator_width, len(seen))
         judged = _stages(seen, features, discriminator_depths, window, heads, twice=True)
-        self.discriminator = _Discriminator(colours, labels, judged, smallest, biased=not game.losses.paired)
+        self.discriminator = _Discriminator(colours, labels, judged, smallest, biased=self.game.biased)
 
     @property
     def attention_entries(self) -> tuple[int, int]:

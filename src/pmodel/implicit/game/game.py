@@ -13,7 +13,7 @@ that lacks modes look less like m data than one does.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -35,15 +35,18 @@ Critic = Callable[[Tensor, Tensor | None], Tensor]
 @final
 @dataclass(frozen=True)
 class Game:
-    """What both players minimise.
+    """What both players minimise, and how often and fast they move: options of every adversarial pair.
 
     Args:
-        loss: A name of ``losses.LOSSES``.
-        penalty: The weight γ of the penalty on slopes, 0 for none.
-        penalised: Where slopes are penalised.
+        loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge``, ``wasserstein`` or ``squares``.
+        penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
+        penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
         packing: Data that the discriminator judges at once.
-        changes: Names of ``augmentation.CHANGES``; pictures only.
-        drift: The weight of E[D(x)²] at data, 0 for none: a Wasserstein critic is known up to a constant, which else wanders.
+        changes: Differentiable augmentation of pictures: some of ``colour``, ``translation`` and ``hole``.
+        drift: Weight of the penalty on the discriminator's squared logits at data, 0 for none: a Wasserstein critic is known up
+            to a constant, which else wanders.
+        repeats: Discriminator updates for each generator update.
+        lead: The discriminator's learning rate, as a multiple of the generator's.
 
     Raises:
         BadInput: if there is no such loss, penalty or change.
@@ -54,23 +57,34 @@ class Game:
     penalty: float = 0.1
     penalised: Penalised = "both"
     packing: int = 1
-    changes: tuple[str, ...] = ()
+    changes: Sequence[str] = ()
     drift: float = 0.0
+    repeats: int = 1
+    lead: float = 1.0
 
     def __post_init__(self) -> None:
         _require_known("loss", self.loss, LOSSES)
         _require_known("penalised", self.penalised, PENALISED)
         for name in self.changes:
             _require_known("changes", name, CHANGES)
+        object.__setattr__(self, "changes", tuple(self.changes))
         require_whole("packing", self.packing, 1)
+        require_whole("repeats", self.repeats, 1)
         for name, weight in (("penalty", self.penalty), ("drift", self.drift)):
             if not 0 <= weight < math.inf:
                 raise RangeError(f"{name} must be 0 or more and finite.", got=weight)
+        if not 0 < self.lead <= 100:
+            raise RangeError("lead is a positive number of at most 100.", got=self.lead)
 
     @property
     def losses(self) -> Losses:
         """The functions of the loss."""
         return LOSSES[self.loss]
+
+    @property
+    def biased(self) -> bool:
+        """Whether a bias of D has anything to learn: the losses of differences D(x) - D(G(z)) do not see it."""
+        return self.drift > 0 or not self.losses.paired
 
     def discriminator(
         self, critic: Critic, real: Tensor, fake: Tensor, given: Tensor | None, generator: Generator

@@ -26,7 +26,7 @@ from torch import Generator, Tensor, nn
 from ...capability import Completes, Latent, Samples
 from ...distribution import Point, wide
 from ...domain import Discrete, Domain
-from ...errors import BadInput, RangeError, require_whole
+from ...errors import BadInput, require_whole
 from ...learning import Batch, GradientTrained, Loss, Phase, Recipe
 from ...randomness import generator as derived
 from .game import Game
@@ -47,9 +47,7 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
         domain: Of the data.
         given: A class label or None.
         latent: Entries of z.
-        game: What the players minimise.
-        repeats: Discriminator updates for each generator update.
-        lead: The discriminator's learning rate, as a multiple of the generator's.
+        game: What the players minimise, and how they take turns. The game of the class is its default: its fields are options.
 
     Raises:
         BadInput: if the game does not fit the data.
@@ -64,13 +62,12 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
     spherical: ClassVar[bool] = False
     """Whether the generator sees only the direction of z."""
     conditional: ClassVar[bool] = True
+    game: Game = Game()
     generator: nn.Module
     discriminator: nn.Module
 
     @abstractmethod
-    def __init__(
-        self, domain: Domain, given: Domain | None, *, latent: int, game: Game, repeats: int = 1, lead: float = 1.0
-    ) -> None:
+    def __init__(self, domain: Domain, given: Domain | None, *, latent: int, game: Game) -> None:
         super().__init__(domain, given)
         reason = self.refuses(domain)
         if reason is not None:
@@ -81,11 +78,7 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
             )
         if game.changes and len(domain.shape) != 3:
             raise BadInput("changes are those of pictures.", got=domain, hint="leave changes out")
-        self.latent = require_whole("latent", latent, 1)
-        self.repeats = require_whole("repeats", repeats, 1)
-        if not 0 < lead <= 100:
-            raise RangeError("lead is a positive number of at most 100.", got=lead)
-        self.game, self.lead = game, lead
+        self.latent, self.game = require_whole("latent", latent, 1), game
 
     def recipe(self) -> Recipe:
         """Adam without momentum, and a moving average of the generator."""
@@ -103,7 +96,8 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
         span: tuple[float, float] = (0.0, 1.0),
     ) -> tuple[Phase, Phase]:
         """The phases of a stage of training, in which these parameters of the discriminator and of the generator learn."""
-        first = Phase(f"discriminator{stage}", tuple(critic), self._discriminator_loss, self.repeats, span, self.lead)
+        repeats, lead = self.game.repeats, self.game.lead
+        first = Phase(f"discriminator{stage}", tuple(critic), self._discriminator_loss, repeats, span, lead)
         return first, Phase(f"generator{stage}", tuple(maker), self._generator_loss, span=span)
 
     def _discriminator_loss(self, batch: Batch, generator: Generator) -> Loss:
