@@ -7,7 +7,7 @@ import torch
 
 import elbo_gap
 from elbo_gap import integral, standard
-from inference_page import tells
+from example_page import tells
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import evidence
-from inference_page import tells
+from example_page import tells
 
 
 @pytest.fixture(scope="module")

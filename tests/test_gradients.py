@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import gradients
+from example_page import tells
 from gradients import BITS, DIMENSIONS, TEMPERATURES
-from inference_page import tells
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import infinite_mixture
-from inference_page import tells
+from example_page import tells
 from infinite_mixture import Plane, dense, far, legendre, placed
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import kl_fits
-from inference_page import tells
+from example_page import tells
 
 EDGES = torch.linspace(-40, 40, 80_001, dtype=torch.float64)
 
