@@ -9,7 +9,7 @@ It is added, once and twice, to the codes of test faces without glasses, and tak
 Three numbers of each set of pictures: the share that the judge takes for faces with glasses, and the shares whose background
 and whose hat linear probes of the judge's features read as they read them in the pictures before the change: what should have
 stayed. Beside them the pictures before (each face as its code makes it) and a random direction of the same length.
-Runs stay in ``runs/latent-arithmetic``: started again, the script goes on with one that was stopped.
+The run is that of ``adversarial.py``: trained here if it is not there, and gone on with if it was stopped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TIMES = (1.0, 2.0)
 """How often the direction is added."""
 DRAWS, PROBED, SHOWN = 4000, 2000, 12
 HERE = Path(__file__).resolve().parent
-RESULTS, RUNS, DOCS = HERE / "results", HERE.parent / "runs" / "latent-arithmetic", HERE.parent / "docs"
+RESULTS, RUNS, DOCS = HERE / "results", HERE.parent / "runs" / "adversarial", HERE.parent / "docs"
 
 
 class Reader:
@@ -116,7 +116,7 @@ def main() -> None:
     )
     asked = parser.parse_args()
     data = pmodel.load_data("faces")
-    folder = RUNS / f"{asked.model}-{asked.budget:.0f}-{asked.seed}"
+    folder = RUNS / f"{asked.model}-faces-{asked.budget:.0f}-{asked.seed}"
     model: Any = pmodel.fit(asked.model, data, budget=asked.budget, seed=asked.seed, out=folder, resume=True)
     reader = Reader(data)
     ways = directions(model, data, reader, asked.people)

@@ -37,7 +37,7 @@ def test_the_python_runs(tmp_path):
     assert done.stdout.startswith("exact")
 
 
-@pytest.mark.parametrize("script", ["approximate", "measurements", "likelihoods", "translations"])
+@pytest.mark.parametrize("script", ["approximate", "measurements", "likelihoods", "translations", "implicit"])
 def test_the_measurements_are_those_of_the_results(script):
     assert subprocess.run([sys.executable, ROOT / "scripts" / script, "--check"]).returncode == 0
 

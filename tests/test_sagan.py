@@ -36,31 +36,39 @@ def plain(layer):
     return layer.weight[:, :, 0, 0]
 
 
-def test_each_place_sees_the_others_by_the_softmax_of_how_well_they_fit():
+def test_each_place_sees_the_squares_by_the_softmax_of_how_well_they_fit():
+    """Squares of two places by two, those at the lower edge of two."""
     layer = SelfAttention(16).eval()
     layer.gain.data.fill_(0.7)
     x = torch.randn(2, 16, 3, 4, generator=seeded())
+    squares = [[(r, c) for r in rows for c in columns] for rows in ((0, 1), (2,)) for columns in ((0, 1), (2, 3))]
     with torch.no_grad():
         found, f, g = layer(x), plain(layer.key), plain(layer.query)
         h, v = plain(layer.value), plain(layer.outward)
-        places = x.flatten(2)
-        for datum in range(2):
-            for j in range(12):
-                fits = torch.stack([(f @ places[datum, :, i]) @ (g @ places[datum, :, j]) for i in range(12)])
+        for datum in x:
+            keys, values = ([largest(w, datum, square) for square in squares] for w in (f, h))
+            for r, c in ((r, c) for r in range(3) for c in range(4)):
+                fits = torch.stack([key @ (g @ datum[:, r, c]) for key in keys])
                 beta = fits.exp() / fits.exp().sum()
-                seen = v @ sum(beta[i] * (h @ places[datum, :, i]) for i in range(12))
-                expected = places[datum, :, j] + 0.7 * seen
-                assert torch.allclose(found.flatten(2)[datum, :, j], expected, atol=1e-5)
+                expected = datum[:, r, c] + 0.7 * v @ sum(b * value for b, value in zip(beta, values, strict=True))
+                assert torch.allclose(found[0, :, r, c], expected, atol=1e-5)
+            found = found[1:]
 
 
-def test_attention_is_the_identity_at_the_start_and_follows_a_permutation_of_places():
+def largest(weight, datum, square):
+    """What a linear map makes of the places of a square, the largest of each entry."""
+    return torch.stack([weight @ datum[:, r, c] for r, c in square]).amax(0)
+
+
+def test_attention_is_the_identity_at_the_start_and_follows_a_permutation_of_squares():
     layer = SelfAttention(8).eval()
     x = torch.randn(2, 8, 4, 4, generator=seeded())
     assert torch.equal(layer(x), x)
     layer.gain.data.fill_(1.0)
-    order = torch.randperm(16, generator=seeded())
-    moved = layer(x.flatten(2)[:, :, order].unflatten(2, (4, 4)))
-    assert torch.allclose(moved.flatten(2), layer(x).flatten(2)[:, :, order], atol=1e-5)
+    moved = torch.cat([x[..., 2:], x[..., :2]], -1).flip(-2)
+    seen = layer(x)
+    assert torch.allclose(layer(moved), torch.cat([seen[..., 2:], seen[..., :2]], -1).flip(-2), atol=1e-5)
+    assert not torch.allclose(layer(x.roll(1, -1)), seen.roll(1, -1), atol=1e-5)
 
 
 def test_weights_have_the_spectral_norm_one_once_the_iteration_has_settled():

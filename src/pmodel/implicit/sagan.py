@@ -1,13 +1,15 @@
 r"""Self-attention generative adversarial network (Zhang et al. 2019, https://arxiv.org/abs/1805.08318).
 
-Residual convolutions, and at one scale in both players a layer in which every place looks at all others,
+Residual convolutions, and at one scale in both players a layer in which every place looks at the whole picture,
 
 .. math::
 
-    \beta_{ji} = \operatorname{softmax}_i\big(f(x_i)^\top g(x_j)\big), \qquad
-    y_j = x_j + \gamma\, v\Big(\sum_i \beta_{ji} h(x_i)\Big),
+    \beta_{ji} = \operatorname{softmax}_i\big(f_i^\top g(x_j)\big), \qquad
+    y_j = x_j + \gamma\, v\Big(\sum_i \beta_{ji} h_i\Big),
 
-with f, g, h, v linear and :math:`\gamma` a number that starts at 0: first what is near, then what is far. Weights of both
+with g and v linear, :math:`f_i` and :math:`h_i` the largest of what linear maps f and h make of the four places of square i,
+as in the authors' program (each place then looks at a quarter as many), and :math:`\gamma` a number that starts at 0: first
+what is near, then what is far. Weights of both
 players are divided by their largest singular value (Miyato et al. 2018), which bounds the slope of each layer by one; the game
 is the hinge loss, the discriminator learns faster than the generator, and a label is told to the generator by the scales and
 shifts of its normalisation and to the discriminator by projection (Miyato & Koyama 2018),
@@ -92,7 +94,7 @@ class SAGAN(PicturePair):
 
 
 class SelfAttention(nn.Module):
-    """Every place of a picture looks at all others: from and to ``(N, channels, H, W)``; the identity at the start."""
+    """Every place looks at all squares of two by two: from and to ``(N, channels, H, W)``; the identity at the start."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -105,9 +107,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """What each place sees, added to what it is."""
-        query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
-        weights = (query.mT @ key).softmax(-1)  # (N, places, places looked at)
-        seen = (value @ weights.mT).unflatten(2, x.shape[2:])
+        key, value = (F.max_pool2d(layer(x), 2, ceil_mode=True).flatten(2) for layer in (self.key, self.value))
+        weights = (self.query(x).flatten(2).mT @ key).softmax(-1)  # (N, places, squares)
+        seen = (weights @ value.mT).mT.unflatten(2, x.shape[2:])
         return cast(Tensor, x + self.gain * self.outward(seen))
 
 
