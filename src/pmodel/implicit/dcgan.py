@@ -55,7 +55,7 @@ class DCGAN(PicturePair):
     """
 
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"latent": 8, "channels": 4, "width": 12},
+        "tiny": {"latent": 8, "channels": 8, "width": 32},
         "small": {"latent": 32, "channels": 16, "width": 128},
     }
 
@@ -79,7 +79,7 @@ class DCGAN(PicturePair):
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> DCGAN:
-        """Eight latents, four channels, twelve units."""
+        """Eight latents, eight channels, thirty-two units."""
         return cls(domain, given, **cls.sizes["tiny"])
 
 

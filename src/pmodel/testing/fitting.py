@@ -20,6 +20,8 @@ from ..randomness import forked, generator
 __all__ = ["descend", "learn", "passes", "start"]
 
 BATCH = 64
+HASTE = 2e-3
+"""The least rate of a model that is no game: tests have few steps."""
 
 
 def learn(
@@ -60,12 +62,12 @@ def descend(model: Any, data: Batch, *, steps: int, seed: int, settle: bool = Fa
     model.train()
     phases: tuple[Phase, ...] = model.phases()
     recipe = model.recipe()
-    rate = max(recipe.rate, 2e-3)
-    adam = {p.name: torch.optim.Adam(p.parameters, lr=rate, betas=recipe.betas) for p in phases}
+    rate = recipe.rate if len(phases) > 1 else max(recipe.rate, HASTE)  # those of players are part of their game
+    adam = {p.name: torch.optim.Adam(p.parameters, lr=rate * p.rate, betas=recipe.betas) for p in phases}
     for step in range(steps):
         model.advance(step / steps)
         for phase in phases:
-            adam[phase.name].param_groups[0]["lr"] = rate * (1 - step / steps if settle else 1)
+            adam[phase.name].param_groups[0]["lr"] = rate * phase.rate * (1 - step / steps if settle else 1)
             if step and phase.begin is not None and phase.starts((step - 1) / steps, step / steps):
                 with torch.no_grad():
                     phase.begin(data, generator(seed, "begin", phase.name))
