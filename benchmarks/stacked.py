@@ -13,7 +13,7 @@ without bias, ``kl_plain`` with it, and ``kl_plain_uniform`` the same from equal
 what as many real test pictures get.
 
 Runs stay in ``runs/stacked``: started again, the script goes on with one that was stopped and measures one that is whole. Rows
-are kept in ``results/stacked.json`` one by one, and samples in ``docs``.
+are kept in ``results/stacked.json`` one by one, and samples in ``docs/implicit``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from pmodel.storage import load, read_json
 N, SHOWN, PART = 26_000, 96, 2_000
 """Samples that are judged, those that are shown, and those that are drawn at a time."""
 HERE = Path(__file__).resolve().parent
-OUT, RUNS, DOCS = HERE / "results" / "stacked.json", HERE.parent / "runs" / "stacked", HERE.parent / "docs"
+OUT, RUNS, DOCS = HERE / "results" / "stacked.json", HERE.parent / "runs" / "stacked", HERE.parent / "docs" / "implicit"
 ROWS: dict[str, dict[str, Any]] = {
     "default": {},
     "unstabilised": {"loss": "nonsaturating", "penalty": 0.0},
@@ -127,7 +127,8 @@ def main() -> None:
     data = pmodel.load_data("stacked-mnist")
     judge = judge_for(data, judges_folder())
     assert data.shares is not None
-    OUT.parent.mkdir(exist_ok=True)
+    for folder in (OUT.parent, DOCS):
+        folder.mkdir(exist_ok=True)
     kept: dict[str, Any] = json.loads(OUT.read_text()) if OUT.exists() else {"rows": {}}
     same = {"data": data.hash, "judge": judge.name, "n": N}
     if any(kept.get(name) != value for name, value in same.items()):  # of another measure: not beside these
