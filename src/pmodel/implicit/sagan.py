@@ -105,7 +105,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """What each place sees, added to what it is."""
-        key, value = (F.max_pool2d(layer(x), 2, ceil_mode=True).flatten(2) for layer in (self.key, self.value))
+        side = 2 if max(x.shape[2:]) > 2 else 1  # of one square alone there would be nothing to choose
+        key, value = (F.max_pool2d(layer(x), side, ceil_mode=True).flatten(2) for layer in (self.key, self.value))
         weights = (self.query(x).flatten(2).mT @ key).softmax(-1)  # (N, places, squares)
         seen = (weights @ value.mT).mT.unflatten(2, x.shape[2:])
         return cast(Tensor, x + self.gain * self.outward(seen))
