@@ -42,7 +42,7 @@ def measured(row: str, budget: float, seed: int) -> tuple[dict[str, Any], bytes]
     found = {
         "images_seen": record["result"]["images"],
         "training_seconds": round(record["result"]["seconds"]),
-        "arithmetic": "{precision}, {layout}".format(**record["plan"]),
+        "arithmetic": "{precision}, {layout}, {threads} threads".format(**record["plan"]),
         "parameters": model.size,
         **{key: _beside_floor(metrics[key]) for key in ("fid", "recall", "judge") if key in metrics},
     }

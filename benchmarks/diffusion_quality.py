@@ -53,7 +53,7 @@ def fitted(row: str, data: pmodel.Dataset, **options: Any) -> tuple[Any, dict[st
         "options": options,
         "images_seen": result["images"],
         "training_seconds": round(result["seconds"]),
-        "arithmetic": f"{plan['precision']}, {plan['layout']}",
+        "arithmetic": f"{plan['precision']}, {plan['layout']}, {plan['threads']} threads",
         "parameters": model.size,
     }
 
