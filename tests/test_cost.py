@@ -11,25 +11,41 @@ from pmodel.evaluation.cost import memory_watched
 MIB = 2**20
 
 
+def peak(block, before=lambda: None):
+    """The highest of three: the system may drop pages of files meanwhile, so that one is at most what the block takes."""
+    found = []
+    for _ in range(3):
+        before()
+        with memory_watched(torch.device("cpu")) as memory:
+            block()
+        found.append(memory.peak)
+    return max(found)
+
+
+def taking():
+    torch.ones(64 * MIB // 4).sum()
+
+
 @pytest.mark.skipif(not cost.RESET.exists(), reason="the peak can be reset on Linux only")
 def test_the_peak_is_what_the_block_takes():
     before = torch.ones(100 * MIB // 4)  # in use before: not the block's
-    with memory_watched(torch.device("cpu")) as memory:
-        torch.ones(64 * MIB // 4).sum()
-    assert 60 * MIB < memory.peak < 90 * MIB
+    assert 60 * MIB < peak(taking) < 90 * MIB
     assert len(before)
 
 
 @pytest.mark.skipif(not cost.RESET.exists(), reason="the peak can be reset on Linux only")
 def test_garbage_from_before_is_nothing_that_the_block_takes_or_gives_back():
     """What points at itself is freed only when Python looks for such, which may be in the middle of the block."""
-    garbage = [torch.ones(100 * MIB // 4)]
-    garbage.append(garbage)
-    del garbage
-    with memory_watched(torch.device("cpu")) as memory:
+
+    def littered():
+        garbage = [torch.ones(100 * MIB // 4)]
+        garbage.append(garbage)
+
+    def collecting():
         gc.collect()
-        torch.ones(64 * MIB // 4).sum()
-    assert 60 * MIB < memory.peak < 90 * MIB
+        taking()
+
+    assert 60 * MIB < peak(collecting, before=littered) < 90 * MIB
 
 
 @pytest.mark.skipif(not cost.RESET.exists(), reason="the peak can be reset on Linux only")

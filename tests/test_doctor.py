@@ -31,6 +31,8 @@ from pmodel.train.verdicts.remedies import Patient
 
 VAE_OPTIONS = ("beta", "warmup", "free_bits", "ladder")
 COLLAPSING = {"rate": 0.1, "betas": [0.9, 0.99]}
+FEW = {"latent": 8, "channels": 4, "width": 12}
+"""Players of few channels: those that collapse for certain."""
 
 
 def noise(seed=0):
@@ -180,7 +182,7 @@ def test_data_that_need_no_code_make_collapse_harmless():
 
 def test_a_collapsed_generator_and_its_saturated_discriminator(digits, tmp_path):
     heard, _ = fitted(
-        "dcgan", digits, tmp_path / "run", size="tiny", steps=150, loss="hinge", penalty=0.0, settings=COLLAPSING
+        "dcgan", digits, tmp_path / "run", **FEW, steps=150, loss="hinge", penalty=0.0, settings=COLLAPSING
     )
     found = verdicts(heard)
     assert found["collapsed generator"].fatal
@@ -321,7 +323,7 @@ def test_a_full_disk_leaves_the_last_good_state(digits, tmp_path, monkeypatch):
         ("vae --steps 120 --set beta=1000", ("posterior collapse", "beta")),
         ("vae --steps 50 --set train.rate=10", ("exploded", "train.rate")),
         (
-            "dcgan --steps 150 --set loss=hinge --set penalty=0 --set train.rate=0.1 --set train.betas=0.9,0.99",
+            "dcgan --steps 150 --set loss=hinge penalty=0 channels=4 width=12 train.rate=0.1 train.betas=0.9,0.99",
             ("collapsed generator", "train.rate"),
         ),
     ],
