@@ -391,6 +391,15 @@ class TestShow:
         assert code == 0, err
         assert "\x1b" not in err
 
+    def test_a_distance_is_no_likelihood(self, call, here, trained):
+        shutil.copytree(trained / "plane", here / "r")
+        record = json.loads((here / "r/run.json").read_text())
+        found = {"value": 0.0123, "kind": "distance", "step": 7}
+        (here / "r/run.json").write_text(json.dumps(record | {"validation": found}))
+        _, _, err = call("show r")
+        assert "0.0123 energy distance of samples, at step 7" in " ".join(err.split())
+        assert "nats" not in err
+
 
 class TestReplay:
     def test_the_same_bits_are_said_to_be(self, call):

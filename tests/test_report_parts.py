@@ -17,6 +17,7 @@ from pmodel.report.citations import MODEL_SOURCES, entries, entry
 from pmodel.report.curves import validation
 from pmodel.report.labels import Box, placed, width
 from pmodel.report.scatter import Point, scatter
+from pmodel.report.sections import learning
 
 ROOT = Path(__file__).parents[1]
 
@@ -157,6 +158,28 @@ def test_the_held_out_curve_is_that_of_the_log(tmp_path):
     ]
     (tmp_path / "events.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert validation(tmp_path) == [(1.0, -3.0), (3.0, -1.0)]
+    assert validation(tmp_path, distance=True) == []
+
+
+def test_distances_and_likelihoods_have_charts_of_their_own(tmp_path):
+    for name, kind, values in (
+        ("likely", "exact", (-3.0, -2.0)),
+        ("far", "distance", (0.5, 0.25)),
+        ("brief", "distance", (0.5,)),
+    ):
+        lines = [{"event": "validated", "seconds": k, "value": v, "kind": kind} for k, v in enumerate(values)]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "events.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    models = [{"label": name, "run": name} for name in ("likely", "far", "brief")]
+    *_, gallery = learning(tmp_path, models)
+    first, second = str(gallery).split("<figure")[1:]
+    assert "held-out log-likelihood" in first
+    assert "nats per datum" in first
+    assert "likely" in first
+    assert "distance of samples from held-out data" in second
+    assert "far" in second
+    assert "nats" not in second
+    assert "brief" not in str(gallery)
 
 
 def test_the_command_of_a_run_names_it_as_it_was_given():

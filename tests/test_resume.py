@@ -215,6 +215,12 @@ def test_the_variants_are_what_they_are_called(trial):
     assert trial.expected["record"]["validation"]["step"] < result["steps"] < 30
 
 
+def test_a_pair_is_chosen_by_the_distance_of_its_samples(trial):
+    trial.of("adversarial", 4)
+    assert trial.expected["record"]["validation"]["kind"] == "distance"
+    assert any(line.get("kind") == "distance" for line in trial.expected["log"])
+
+
 def test_a_layout_that_was_measured_resumes(trial, monkeypatch):
     monkeypatch.setattr(planning, "TRIALS", 0)
     monkeypatch.setattr(planning, "fastest", lambda stepper: Arithmetic("bfloat16", "channels_last"))

@@ -223,6 +223,13 @@ class TestView:
         assert "\x1b" not in text
         assert "\x07" not in text
 
+    def test_a_distance_is_called_one(self, course):
+        course.tell(events.Validated(60, 100, 0.0321, 0.01, "distance", 99, True, 30.0))
+        found = looked(course, terminal(100))
+        assert "distance" in found
+        assert "0.0321" in found
+        assert "validation" not in found
+
     def test_before_training_it_says_that_it_plans(self):
         text = looked(Course(), terminal(80, colours=None))
         assert "planning" in text

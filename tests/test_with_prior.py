@@ -19,7 +19,6 @@ from pmodel.distribution import Normal, Point
 from pmodel.errors import BadInput, NotSupported, RangeError, UnknownName
 from pmodel.explicit.tractable.histogram import Histogram
 from pmodel.learning import Batch, GradientTrained, Loss, Phase, Recipe
-from pmodel.likelihood import Likelihood
 from pmodel.randomness import forked, generator
 from pmodel.testing.fitting import learn
 from pmodel.train import Stepped, plan
@@ -27,7 +26,7 @@ from pmodel.train.ema import MovingAverage
 from pmodel.train.loop import Training
 from pmodel.train.state import copied
 from pmodel.train.stepper import Stepper, learning_rate
-from pmodel.train.validation import Validation
+from pmodel.train.validation import Likelihoods, Score
 from pmodel.wrappers import Standardised, WithPrior
 from reference_models import Bell, Chain, Line, Pair
 from structures import Mapped
@@ -273,9 +272,9 @@ def falling(monkeypatch):
     scores = itertools.count()
 
     def score(self, model):
-        return Likelihood(torch.full((2,), -float(next(scores)), dtype=torch.float64), "lower_bound", "planted")
+        return Score(torch.full((2,), -float(next(scores)), dtype=torch.float64), 0.0, "lower_bound")
 
-    monkeypatch.setattr(Validation, "score", score)
+    monkeypatch.setattr(Likelihoods, "score", score)
 
 
 def variational(seed=0):

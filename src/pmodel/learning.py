@@ -105,9 +105,9 @@ class Recipe:
         steps: Steps of a run that was given neither steps nor a budget.
         iterations: Most iterations of expectation maximisation.
         tolerance: It stops when an iteration gains less than this many nats per datum.
-        select: The weights that are kept after gradient steps: those that were ``best`` on validation data, where the model
-            has a likelihood and there are such data, or the ``last``.
-        patience: Gradient steps end after this many validations in a row without a new best; 0 never.
+        select: The weights that are kept after gradient steps: those that were ``best`` on validation data, where there are
+            such data and the model has a likelihood or samples (``train.validation`` says what is best), or the ``last``.
+        patience: Gradient steps end after this many validations in a row that were not the best so far; 0 never.
         retry: How many times a run that diverges goes back to its last good state and on with half the rate, and in float32.
         augment: Changes of pictures that leave them plausible: ``shift`` and ``flip``.
         binarise: Whether binary data are drawn anew from their grey intensities for every batch of a gradient step, where these

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Course"]
 
-RELATION = {"exact": "", "lower_bound": "≥ ", "estimate": "≈ "}
+RELATION = {"exact": "", "lower_bound": "≥ ", "estimate": "≈ ", "distance": ""}
 
 
 @final
@@ -28,9 +28,10 @@ class Course:
         images: Data seen.
         seconds: Of training, when the last event was told.
         curves: Losses and likelihoods by name, from the first told to the last.
-        validation: Scores of validation data.
-        relation: Of such a score to the likelihood.
-        best: The step of the best of them.
+        validation: Scores on validation data.
+        score: What such a score is: ``validation`` (a log-likelihood) or ``distance``.
+        relation: Of it to the likelihood.
+        best: The step of the one whose weights are to be kept.
         saved: The step or pass of the last checkpoint, or 0.
         warnings: What is wrong by its name: in words, and whether the model is of no use.
         samples: The last ones.
@@ -43,6 +44,7 @@ class Course:
     seconds: float = 0.0
     curves: dict[str, list[float]] = field(default_factory=dict)
     validation: list[float] = field(default_factory=list)
+    score: str = "validation"
     relation: str = ""
     best: int | None = None
     saved: int = 0
@@ -71,6 +73,7 @@ class Course:
                 self._count("pass", event.iteration, event.iterations, event)
             case events.Validated():
                 self.validation.append(event.value)
+                self.score = "distance" if event.kind == "distance" else "validation"
                 self.relation = RELATION[event.kind]
                 self.best = event.step if event.best else self.best
             case events.Sampled():

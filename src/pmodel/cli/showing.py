@@ -76,7 +76,8 @@ def _state(run: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, object]]
                 yield "go on with", resume_command(run, record)
     if isinstance(value := best.get("value"), int | float):
         relation, kind = RELATION.get(str(best.get("kind")), ""), str(best.get("kind")).replace("_", " ")
-        yield "validation", f"{relation}{value:.6g} nats per datum at best ({kind}), at step {best.get('step')}"
+        what = "energy distance of samples" if kind == "distance" else f"nats per datum at best ({kind})"
+        yield "validation", f"{relation}{value:.6g} {what}, at step {best.get('step')}"
     if result.get("rescues"):
         yield "rescues", f"{result['rescues']}: training diverged and went on from its last good state"
     verdicts = record.get("health")

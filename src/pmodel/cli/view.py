@@ -146,11 +146,11 @@ class View:
         return self._drawn[1]
 
     def _numbers(self, width: int, room: int) -> Text:
-        """A line for each loss: its name, what it is now, how it came there; the last one is validation."""
+        """A line for each loss: its name, what it is now, how it came there; the last is the score on validation data."""
         course = self.course
         rows = [(name, values, "", "cyan") for name, values in list(course.curves.items())]
         if course.validation:
-            rows = [*rows[: room - 1], ("validation", course.validation, course.relation, "green")]
+            rows = [*rows[: room - 1], (course.score, course.validation, course.relation, "green")]
         named = min(max((len(name) for name, *_ in rows), default=0), 24, width - VALUE - 1)
         lines = self._text("", fold=False)
         for name, values, relation, colour in rows[:room]:

@@ -124,7 +124,7 @@ class CycleGAN(Samples, GradientTrained):
 
     def recipe(self) -> Recipe:
         """Small batches, and a moving average of the generators."""
-        return Recipe(batch=8, rate=1e-3, betas=(0.5, 0.99), ema=0.995)
+        return Recipe(batch=8, rate=1e-3, betas=(0.5, 0.99), ema=0.995, select="last")
 
     def training_state(self) -> Mapping[str, Tensor]:
         """The pools."""

@@ -35,11 +35,11 @@ def curves(run: Path) -> dict[str, Curve]:
     return {name: curve for name, curve in found.items() if len(curve) > 1}
 
 
-def validation(run: Path) -> Curve:
-    """The log-likelihood of held-out data over seconds, from a run's log."""
+def validation(run: Path, *, distance: bool = False) -> Curve:
+    """The log-likelihood of held-out data over seconds, from a run's log, or the distance of samples from them."""
     curve: Curve = []
     for event in _events(run):
-        if event.get("event") == "validated":
+        if event.get("event") == "validated" and (event.get("kind") == "distance") == distance:
             _add(curve, event, event.get("value"))
     return curve
 

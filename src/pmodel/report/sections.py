@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,17 +120,14 @@ def costs(report: Report, found: Sequence[Column]) -> list[Markup]:
 
 
 def learning(folder: Path, models: Sequence[Model]) -> list[Markup]:
-    """Training curves: held-out likelihoods together, then each model's own losses."""
+    """Training curves: held-out likelihoods together, and so distances from held-out data, then each model's own losses."""
     logs = {model["label"]: folder / model["run"] for model in models if model["run"]}
     figures = [
         captioned(label, "", chart(named, f"training of {label}"))
         for label, log in logs.items()
         if (named := curves(log))
     ]
-    together = {label: curve for label, log in logs.items() if len(curve := validation(log)) > 1}
-    if together:
-        picture = chart(together, "held-out log-likelihood in training")
-        figures.insert(0, captioned("held-out log-likelihood", "nats per datum", picture))
+    figures = [*_held_out(logs), *figures]
     if not figures:
         return []
     words = (
@@ -138,6 +135,18 @@ def learning(folder: Path, models: Sequence[Model]) -> list[Markup]:
         "it learns by expectation maximisation; their scales differ, and only their shapes compare."
     )
     return [element("h2", "Training"), element("p", words), element("div", *figures, class_="gallery")]
+
+
+def _held_out(logs: Mapping[str, Path]) -> Iterator[Markup]:
+    """What validation data said of the models while they learned."""
+    distance = "energy distance; its scale is that of the data's spread"
+    for title, note, far in (
+        ("held-out log-likelihood", "nats per datum", False),
+        ("distance of samples from held-out data", distance, True),
+    ):
+        together = {label: curve for label, log in logs.items() if len(curve := validation(log, distance=far)) > 1}
+        if together:
+            yield captioned(title, note, chart(together, f"{title} in training"))
 
 
 def evolutions(folder: Path, models: Sequence[Model], *, folded: bool) -> list[Markup]:

@@ -122,7 +122,7 @@ class Autoencoder(Latent, GradientTrained):
 
     def recipe(self) -> Recipe:
         """AdamW, with a cosine schedule and a moving average."""
-        return Recipe(batch=128, rate=2e-3, ema=0.999, clip=100.0)
+        return Recipe(batch=128, rate=2e-3, ema=0.999, clip=100.0, select="last")
 
     def prepare(self, subset: Tensor, given: Tensor | None, generator: Generator) -> None:
         """Start the decoder at the best likelihood that ignores z."""

@@ -21,6 +21,7 @@ __all__ = [
     "Resumed",
     "Sampled",
     "Saved",
+    "ScoreKind",
     "Started",
     "Stepped",
     "Validated",
@@ -28,6 +29,8 @@ __all__ = [
     "to_json",
 ]
 
+ScoreKind = Kind | Literal["distance"]
+"""What a score on validation data is: a kind of likelihood, or the distance of samples."""
 Reason = Literal["finished", "converged", "cut by the clock", "stopped early"]
 
 
@@ -120,11 +123,13 @@ class Validated:
     Args:
         step: Steps done so far, of ``steps``.
         steps: Steps in all.
-        value: Mean log-likelihood in nats per datum; more is better.
+        value: Mean log-likelihood in nats per datum, of which more is better; of a model without one, the energy distance of
+            samples from the data, of which less is better.
         stderr: Its standard error.
-        kind: Whether it is exact, a lower bound or an estimate.
-        n: Data scored.
-        best: Whether it is the best so far.
+        kind: Whether the likelihood is exact, a lower bound or an estimate; or ``distance``.
+        n: Data scored, or compared with as many samples.
+        best: Whether these are the weights to keep so far: of likelihoods the highest, of distances the latest that is not
+            worse by more than noise.
         seconds: Of training so far.
     """
 
@@ -132,7 +137,7 @@ class Validated:
     steps: int
     value: float
     stderr: float
-    kind: Kind
+    kind: ScoreKind
     n: int
     best: bool
     seconds: float

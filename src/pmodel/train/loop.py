@@ -36,7 +36,7 @@ from .preparation import batches_of, prepare, require_fit, threads_set
 from .processes import ALONE, Processes
 from .state import Position, State, copied, put, taken
 from .stepper import Stepper
-from .validation import Validation
+from .validation import Validation, validation_of
 
 __all__ = ["Training", "train"]
 
@@ -97,12 +97,10 @@ class Training:
         self.health: list[Diagnosed] = []
         self.batches = batches_of(data, plan, conditional=model.given is not None)
         self.best: dict[str, Tensor] = {}
+        self.peak: Tensor | None = None
         self.good: State | None = None
         self.stepper = self._new_stepper() if plan.steps else None
-        conditional = model.given is not None
-        self.validation = (
-            Validation(data, plan.validated, plan.seed, conditional=conditional) if plan.validations else None
-        )
+        self.validation = validation_of(model, data, plan.validated, plan.seed) if plan.validations else None
         self.doctor = Doctor(model, data, plan.seed)
         self.losses = Means()
 
@@ -180,7 +178,7 @@ class Training:
                     at = self.position  # a rescue goes back to another
                     before, now = (at.step - 1) / plan.steps, at.step / plan.steps
                     if at.step and stepper.turn(at.step, before, now, warm=plan.warm):
-                        self.best, at.best, at.stale = {}, None, 0  # it lacks what is only now learned
+                        self.best, self.peak, at.stale = {}, None, 0  # it lacks what is only now learned
                     losses = stepper.step(at.step, at.step / plan.steps)
                     yield from self._after(stepper, losses, until)
                 except Diverged as error:
@@ -278,18 +276,18 @@ class Training:
             stepper.arithmetic = Arithmetic("float32", self.plan.layout)
 
     def _validated(self, stepper: Stepper, validation: Validation) -> Validated:
-        """Score the model, and remember it if it is the best so far."""
+        """Score the model, and remember it if it is the one to keep so far."""
         at, plan = self.position, self.plan
         with self._averaged(stepper):
             found = validation.score(self.model)
-            value = float(self.processes.agreed(found.mean))  # so that all keep and stop alike
-            best = value > (-torch.inf if at.best is None else at.best)
+            best = bool(self.processes.agreed(found.stands(self.peak)))  # so that all keep and stop alike
             if best and plan.recipe.select == "best":
                 self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
-        event = Validated(at.step, plan.steps, value, found.stderr, found.kind, found.n, best, at.seconds)
+        event = Validated(at.step, plan.steps, found.told, found.stderr, found.kind, found.n, best, at.seconds)
         at.stale += 1
         if best:
-            at.best, at.stale, at.validated = value, 0, finite(to_json(event))
+            at.stale, at.validated = 0, finite(to_json(event))
+            self.peak = found.values if found.leads(self.peak) else self.peak
         tired = bool(plan.recipe.patience) and at.stale >= plan.recipe.patience
         if tired and stepper.last_stage(at.step / plan.steps) and not at.over:
             at.reason, at.over = "stopped early", True
@@ -304,7 +302,7 @@ class Training:
             self.model.load_state_dict(self.best)
         elif stepper.average is not None:
             stepper.average.swap()
-        self.stepper, self.best, self.good = None, {}, None
+        self.stepper, self.best, self.peak, self.good = None, {}, None, None
 
     def _shown(self, progress: float) -> Iterator[Event]:
         """A few samples of the model as it is, from the same noise each time, and what the doctor thinks of it."""

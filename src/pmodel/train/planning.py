@@ -24,7 +24,7 @@ from .precision import TRIALS, Arithmetic, fastest, fewest_threads
 from .preparation import batches_of, prepare, threads_set
 from .processes import ALONE, Processes
 from .stepper import Stepper
-from .validation import planned
+from .validation import planned, require_possible
 
 __all__ = ["Plan", "plan", "recipe_with"]
 
@@ -135,7 +135,7 @@ def plan(
         processes: Who shares the work.
 
     Raises:
-        BadInput: if steps or budget are out of range, both are given, or the data do not allow a setting.
+        BadInput: if steps or budget are out of range, both are given, or data, model or budget do not allow a setting.
         UnknownName: if a setting does not exist.
     """
     began = time.perf_counter()
@@ -164,9 +164,24 @@ def plan(
         budget=budget,
         warm=warm,
     )
+    wishes = _wishes(settings or {}) if chosen.steps else []
+    for wish in wishes:
+        require_possible(model, data, wish)
     if chosen.steps:
         chosen = _measured(model, data, chosen, precision == "auto", began, processes)
-    return Plan.from_json(processes.agreed(chosen.to_json()))
+    chosen = Plan.from_json(processes.agreed(chosen.to_json()))
+    if wishes and not chosen.validations:
+        hint = "allow a longer --budget, or leave it out"
+        raise BadInput(
+            "The budget is too short to validate within its share.", got=f"{wishes[0]}, {budget} s", hint=hint
+        )
+    return chosen
+
+
+def _wishes(settings: Mapping[str, Any]) -> list[str]:
+    """The settings that ask for a validation; what a recipe has by itself is left out where there can be none."""
+    asking = {"select": settings.get("select") == "best", "patience": bool(settings.get("patience"))}
+    return [f"train.{name}={settings[name]}" for name, asks in asking.items() if asks]
 
 
 def _measured(model: Model, data: Dataset, asked: Plan, auto: bool, began: float, processes: Processes) -> Plan:
@@ -179,10 +194,8 @@ def _measured(model: Model, data: Dataset, asked: Plan, auto: bool, began: float
     def stepper(arithmetic: Arithmetic, group: Processes = ALONE) -> Stepper:
         return Stepper(copy.deepcopy(trial), batches, asked.recipe, asked.seed, arithmetic, group)
 
-    chosen, scoring = asked, 0.0
-    if not asked.iterations and (asked.recipe.select == "best" or asked.recipe.patience):
-        points, n, scoring = planned(trial, data, asked.seed, asked.budget)
-        chosen = dataclasses.replace(chosen, validations=points, validated=n)
+    points, n, scoring = planned(trial, data, asked.recipe, asked.seed, asked.budget)
+    chosen = dataclasses.replace(asked, validations=points, validated=n)
     each = 0.0 if asked.budget is None else stepper(Arithmetic(), processes).seconds_a_step(0.5, 0.0)
     worth = SEARCH * asked.steps >= TRIALS if asked.budget is None else TRIALS * each <= SEARCH * asked.budget
     if auto and worth:

@@ -38,8 +38,7 @@ class Position:
         over: Whether the stage has ended before its planned number of steps or passes.
         reason: Why training ends, as far as is known.
         previous: Mean log-likelihood of the last pass.
-        best: The best validation score so far.
-        validated: Its event, as JSON.
+        validated: The validation of the weights to keep so far, as JSON.
         stale: Validations since.
         rescues: How often training has gone back to a good state.
         begun: Seconds that had been spent when the stage began.
@@ -53,7 +52,6 @@ class Position:
     over: bool = False
     reason: Reason = "finished"
     previous: float | None = None
-    best: float | None = None
     validated: dict[str, Any] | None = None
     stale: int = 0
     rescues: int = 0
@@ -69,8 +67,8 @@ class State:
         position: Where it is, with the losses since the last report and what the doctor has heard; under ``good`` the position
             to go back to if it diverges.
         model: What would be sampled and scored now: the moving average where there is one.
-        training: Everything else: ``raw`` weights, ``moments``, ``best`` weights, what the model has ``carried``, and under
-            ``good`` the state to go back to.
+        training: Everything else: ``raw`` weights, ``moments``, ``best`` weights, the values of the highest score (``peak``),
+            what the model has ``carried``, and under ``good`` the state to go back to.
     """
 
     position: dict[str, Any]
@@ -92,6 +90,7 @@ def taken(training: Training) -> State:
             parts["raw"] = dict(zip(average.names, average.parameters, strict=True))
             for name, parameter in training.model.named_parameters(remove_duplicate=False):
                 model[name] = smooth[first[parameter]]
+        parts["peak"] = {} if training.peak is None else {"values": training.peak}
     position = asdict(training.position)
     position |= {"losses": training.losses.to_json(), "doctor": training.doctor.memory()}
     if training.good is not None:
@@ -133,6 +132,7 @@ def put(training: Training, state: State) -> None:
             _copy(_part(state.training, "carried"), carried)
             stepper.restore_moments(_part(state.training, "moments"))
     training.best = _cloned(_part(state.training, "best"))
+    training.peak = _cloned(_part(state.training, "peak")).get("values")
     if "good" in state.position:
         model_part, training_part = (_part(state.training, f"good.{part}") for part in ("model", "training"))
         training.good = State(state.position["good"], _cloned(model_part), _cloned(training_part))

@@ -62,6 +62,7 @@ class Stepper:
         self.shards = range(processes.rank, batches.shards, processes.world)
         self.caution = 1.0  # what the rate is multiplied by
         self.phases: tuple[Phase, ...] = self.model.phases()
+        self.openings = _openings(self.phases)
         self.draws = sum(phase.repeat for phase in self.phases)
         self.optimisers = {phase.name: self._optimiser(phase) for phase in self.phases}
         self.average = MovingAverage(model, recipe.ema, _spans(self.phases)) if recipe.ema else None
@@ -110,7 +111,7 @@ class Stepper:
             warm: Whether the model came with the weights of another run, and so with all that ``begin`` would set.
 
         Returns:
-            Whether another stage of training begins, with a phase that has something to do before its first step.
+            Whether another stage of training begins.
         """
         starting = [phase for phase in self.phases if phase.starts(before, progress)]
         if self.average is not None:
@@ -122,11 +123,11 @@ class Stepper:
                     phase.begin(self.batches.subset(SUBSET, self.seed), noise)
         if self.average is not None:
             self.average.start(before, progress)
-        return any(phase.begin is not None for phase in starting)
+        return any(phase.name in self.openings for phase in starting)
 
     def last_stage(self, progress: float) -> bool:
         """Whether no other stage of training is to begin at this point or after it."""
-        return all(phase.begin is None or phase.span[0] < progress for phase in self.phases)
+        return all(phase.span[0] < progress for phase in self.phases if phase.name in self.openings)
 
     def _descend(self, phase: Phase, draw: int, number: int, repeat: int, progress: float) -> dict[str, Tensor]:
         optimiser, parts = self.optimisers[phase.name], list[Mapping[str, Tensor]]()
@@ -255,6 +256,19 @@ class Stepper:
 def _restored(value: Tensor, parameter: Tensor, name: str) -> Tensor:
     """A count as it is; a moment in the layout of its parameter."""
     return value.to(parameter.device, copy=True) if name == "step" else torch.zeros_like(parameter).copy_(value)
+
+
+def _openings(phases: Sequence[Phase]) -> frozenset[str]:
+    """The phases in the middle of training that begin another stage of it, by their names.
+
+    They have something to do before their first step, or move what no phase has moved before: a model that grows. Weights from
+    before a stage lack what is learned in it, and are not held against those from it.
+    """
+    spans = _spans(phases)
+    later = [phase for phase in phases if phase.span[0] > 0]
+    return frozenset(
+        phase.name for phase in later if phase.begin or any(spans[p][0] == phase.span[0] for p in phase.parameters)
+    )
 
 
 def _spans(phases: Sequence[Phase]) -> dict[nn.Parameter, tuple[float, float]]:

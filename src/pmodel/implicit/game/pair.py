@@ -82,7 +82,7 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
 
     def recipe(self) -> Recipe:
         """Adam without momentum, and a moving average of the generator."""
-        return Recipe(batch=64, rate=2e-3, betas=(0.0, 0.99), ema=0.995)
+        return Recipe(batch=64, rate=2e-3, betas=(0.0, 0.99), ema=0.995, select="last")
 
     def phases(self) -> tuple[Phase, ...]:
         """The discriminator, on fresh data as often as ``repeats`` says, then the generator."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...domain import Discrete, Real
 from ...learning import Phase
+from ...metrics.energy_distance import pseudo_values
 from ...randomness import forked, generator
 from ..cases import toy
 from ..check import require
@@ -126,7 +127,7 @@ def learns_its_data(subject: Subject) -> None:
     noise = low + (high - low) * torch.rand(data.shape, generator=generator(6, "conformance"), dtype=torch.float64)
     samples = model.sample(1000, given=subject.asked(1000), generator=7).flatten(1).double()
     std = data.std(0).clamp_min(1e-9)
-    learned, box = (_energy_distance(x / std, data / std) for x in (samples, noise))
+    learned, box = (float(pseudo_values(x / std, data / std).mean()) for x in (samples, noise))
     require(
         learned < 0.5 * box, "The model does not learn the data.", got=f"energy distance {learned:.4f}, box {box:.4f}"
     )
@@ -179,15 +180,6 @@ def _statistics(model: Any, subject: Subject, rows: Tensor) -> dict[str, Tensor]
 
 def _bits(x: Tensor) -> Tensor:
     return torch.nan_to_num(x)
-
-
-def _energy_distance(x: Tensor, y: Tensor) -> float:
-    """2 E|x - y| - E|x - x'| - E|y - y'|: zero only between equal distributions (Székely and Rizzo 2013)."""
-
-    def within(z: Tensor) -> Tensor:
-        return torch.cdist(z, z).sum() / (len(z) * (len(z) - 1))
-
-    return float(2 * torch.cdist(x, y).mean() - within(x) - within(y))
 
 
 def _pure_statistics(subject: Subject) -> bool:
