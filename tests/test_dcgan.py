@@ -83,7 +83,7 @@ def test_r1_is_the_slope_found_by_finite_differences(fresh):
     model = DCGAN(PICTURE, latent=4, channels=4, width=8).double()
     x = torch.rand(1, 1, 8, 8, generator=seeded(), dtype=torch.float64) * 2 - 1
     network = model.discriminator.features
-    head = model.discriminator.head
+    head = model.discriminator.verdict.head
     eye = torch.eye(64, dtype=torch.float64).reshape(64, 1, 8, 8) * 1e-6
     with torch.no_grad():
         slopes = (head(network(x + eye)) - head(network(x - eye))).squeeze(1) / 2e-6

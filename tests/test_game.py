@@ -29,6 +29,7 @@ def sp(logit):
         ("hinge", (0 + 1 + 0 + 2) / 2, 0.0),
         ("relativistic", (sp(-3) + sp(1)) / 2, (sp(3) + sp(-1)) / 2),
         ("wasserstein", -1.0, 0.0),
+        ("squares", 1.0, 1.0),
     ],
 )
 def test_losses_are_their_formulas(loss, discriminator, generator):
@@ -251,11 +252,12 @@ def test_a_translation_moves_pixels_by_whole_steps_and_fills_with_black():
     assert -1.0 in y
 
 
-def test_a_hole_is_at_most_half_as_wide_as_the_picture():
-    y = changed(torch.ones(200, 1, 8, 8), ["hole"], seeded())
-    share = (y == 0).double().mean((1, 2, 3))
-    assert float(share.min()) > 0
-    assert float(share.max()) <= (4 / 8) ** 2
+@pytest.mark.parametrize(("side", "hole"), [(8, 4), (7, 3), (28, 14), (1, 1)])
+def test_a_hole_is_half_as_wide_as_the_picture(side, hole):
+    y = changed(torch.ones(400, 1, side, side), ["hole"], seeded())
+    hidden = (y == 0).sum((1, 2, 3))
+    assert int(hidden.min()) > 0
+    assert int(hidden.max()) == hole**2
 
 
 def test_a_pack_holds_data_side_by_side_as_channels():
@@ -264,6 +266,8 @@ def test_a_pack_holds_data_side_by_side_as_channels():
     assert packed(x, 3).shape == (2, 6, 3, 1)
     assert torch.equal(packed(torch.arange(8).reshape(4, 2), 2), torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7]]))
     assert packed(x, 1) is x
+    with pytest.raises(BadInput, match="pack of 8"):
+        packed(x, 8)
 
 
 def test_a_name_that_is_not_known_is_refused():

@@ -312,7 +312,7 @@ def test_the_game_of_the_paper_has_a_drift_and_a_bias_that_it_holds(fresh):
     assert parts["loss"] == pytest.approx(parts["fake"] - parts["real"], abs=1e-5)
     assert loss.total.item() == pytest.approx(parts["loss"] + 10 * parts["slope"] + 0.001 * parts["drift"], rel=1e-5)
     loss.total.backward()
-    assert float(model.discriminator.corner.head.bias.grad) == pytest.approx(0.002 * parts["real"], rel=1e-3)
+    assert float(model.discriminator.corner.verdict.head.bias.grad) == pytest.approx(0.002 * parts["real"], rel=1e-3)
 
 
 def test_to_1024_pixels_the_pair_is_the_paper_s_and_as_large_as_it_says():

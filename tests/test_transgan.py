@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pmodel.domain import Discrete, Real
 from pmodel.errors import BadInput, RangeError
 from pmodel.implicit.game.penalties import squared_slopes
-from pmodel.implicit.transgan import TransGAN, doubled, halved, shuffled, squares
+from pmodel.implicit.transgan import TransGAN, averaged, interpolated, shuffled, squares
 from pmodel.learning import Batch
 
 PICTURE = Discrete((1, 8, 8), 17)
@@ -62,15 +62,15 @@ def test_doubling_is_cubic_convolution():
     h = torch.randn(1, 8, 8, 2, generator=seeded())
     columns = sum(weight(abs(k - 0.25)) * h[0, :, 4 + k] for k in range(-1, 3))
     expected = sum(weight(abs(k - 0.75)) * columns[2 + k] for k in range(-1, 3))
-    assert doubled(h).shape == (1, 16, 16, 2)
-    assert torch.allclose(doubled(h)[0, 6, 9], expected, atol=1e-5)
+    assert interpolated(h).shape == (1, 16, 16, 2)
+    assert torch.allclose(interpolated(h)[0, 6, 9], expected, atol=1e-5)
 
 
 def test_halving_takes_means_of_four_and_undoes_even_growth():
     h = torch.randn(2, 4, 6, 3, generator=seeded())
-    assert torch.allclose(halved(h)[:, 1, 2], h[:, 2:4, 4:6].mean((1, 2)))
+    assert torch.allclose(averaged(h)[:, 1, 2], h[:, 2:4, 4:6].mean((1, 2)))
     few = torch.randn(2, 2, 3, 3, generator=seeded(1))
-    assert torch.allclose(halved(shuffled(few.repeat_interleave(4, -1))), few, atol=1e-6)
+    assert torch.allclose(averaged(shuffled(few.repeat_interleave(4, -1))), few, atol=1e-6)
 
 
 def test_squares_hold_the_pixels_they_cover():
@@ -169,7 +169,7 @@ def test_the_penaltys_gradient_is_that_of_finite_differences(fresh):
 def _exact(model, x):
     """The logits before they are rounded."""
     kept = []
-    handle = model.discriminator.head.register_forward_hook(lambda _, __, answer: kept.append(answer))
+    handle = model.discriminator.verdict.head.register_forward_hook(lambda _, __, answer: kept.append(answer))
     model.discriminator(x, None)
     handle.remove()
     return kept[0].squeeze(1)
@@ -223,7 +223,8 @@ def large():
 
 
 def test_the_papers_sizes_for_256_pixels(large):
-    """Those of the authors' program, but for the discriminator's features, which double.
+    """Those of the authors' program, but for windows in both players wherever a grid is larger than 16, and the
+    discriminator's features, which double.
 
     The generator's grid is doubled five times, twice of them bicubically; windows are of 16, the first squares of 4×4 pixels.
     """

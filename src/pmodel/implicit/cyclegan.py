@@ -13,7 +13,9 @@ zero exactly where G and F invert each other on the data, keeps in them what the
 not change, such as colours. Discriminators judge patches, squares are the loss, and half of the samples that they are shown
 come from a pool of earlier ones (``game.pool``), which is the state that training carries.
 
-What differs from the paper: pictures here have 28 to 32 pixels a side, so the generators halve them once and not twice; a
+What differs from the paper: pictures here have 28 to 32 pixels a side, so the generators halve them once and not twice, the
+kernels next to pictures have a side of 5 for 7, and patches one of 21 for 70; squares are halved in the generators' losses
+too, so that λ and μ weigh twice what they do there; the identity is on unless it is turned off, for all pictures; a
 normalisation takes all channels together, for one of each channel by itself would wipe out its mean and contrast, and with
 them the colours that a translation should keep; zeros instead of reflections are laid around pictures, by which a network can
 tell where in the picture it is; and Adam takes larger steps on batches of several pictures, towards a moving average.
@@ -39,6 +41,7 @@ from ..learning import Batch, GradientTrained, Loss, Phase, Recipe
 from ..nn.transposed import TransposedConvolution
 from .game.game import Game
 from .game.losses import LossName
+from .game.pair import no_pictures
 from .game.pool import Pool
 from .game.scale import seen, shown
 
@@ -64,10 +67,10 @@ class CycleGAN(Samples, GradientTrained):
         cycle: Weight λ of the cycle.
         identity: Weight μ of the identity.
         pool: Earlier translations that are kept of each kind, to be shown to the discriminators again; 0 shows new ones only.
-        loss: ``squares``, or another loss of ``implicit.game``.
+        loss: ``squares``, or another loss of ``implicit.game`` that needs no penalty.
 
     Raises:
-        BadInput: if the data are not pictures, the two kinds have other domains, or there is no such loss.
+        BadInput: if the data are not pictures, the two kinds have other domains, or the loss is not one of those.
         RangeError: if a number is out of range.
     """
 
@@ -99,6 +102,10 @@ class CycleGAN(Samples, GradientTrained):
         if self.given != domain:
             hint = "read both alike: --set data.size=32 --set data.channels=3"
             raise BadInput("Pictures of both kinds need one size, colours and levels.", got=(given, domain), hint=hint)
+        if loss == "wasserstein":
+            raise BadInput(
+                "This game has no penalty, without which a Wasserstein critic has no bound.", got=loss, hint="squares"
+            )
         for name, value, least in (("channels", channels, 1), ("blocks", blocks, 0), ("pool", pool, 0)):
             require_whole(name, value, least)
         for name, weight in (("cycle", cycle), ("identity", identity)):
@@ -113,9 +120,7 @@ class CycleGAN(Samples, GradientTrained):
     @classmethod
     def refuses(cls, domain: Domain) -> str | None:
         """It takes pictures."""
-        if isinstance(domain, Discrete) and len(domain.shape) == 3:
-            return None
-        return "it takes pictures of shape (C, H, W) with discrete levels"
+        return no_pictures(domain)
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> CycleGAN:

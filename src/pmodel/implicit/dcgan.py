@@ -3,12 +3,13 @@ r"""Deep convolutional generative adversarial network (Radford et al. 2016, http
 A generator of transposed convolutions, :math:`x = \tanh(\cdot)` from :math:`z \sim N(0, I)`, against a discriminator of
 strided convolutions without pooling.
 
-What differs from the paper, beside normal codes and Adam without momentum, and why it then trains in minutes without tuning:
-the relativistic loss with zero-centred gradient penalties on data and samples (Huang et al. 2024,
-https://arxiv.org/abs/2501.05441), and group instead of batch normalisation, in the generator only. Batch normalisation makes
-a penalty at one datum meaningless, and its running statistics would move in the other player's phase. A dense hidden layer at
-the smallest scale lets each network see the whole picture: without it the logit of a shallow discriminator is a sum of local
-verdicts, and samples have right strokes in wrong places.
+What differs from the paper, and why it then trains in minutes without tuning: the relativistic loss with zero-centred gradient
+penalties on data and samples (Huang et al. 2024, https://arxiv.org/abs/2501.05441); no normalisation in the discriminator,
+where a batch's would make a penalty at one datum meaningless, and that of groups in the generator, which is then the same
+function of z while it learns and while it rests. A dense hidden layer at the smallest scale lets each network see the whole
+picture: without it the logit of a shallow discriminator is a sum of local verdicts, and samples have right strokes in wrong
+places. And small things: normal codes, Adam without momentum, leaky rectifiers in both players, kernels of 4 in the generator,
+torch's start of the weights.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ..errors import require_whole
 from ..nn.transposed import TransposedConvolution
 from .game.game import Game
 from .game.halvings import groups, halvings, widths
+from .game.labels import Verdict, told
 from .game.pair import PicturePair
 
 __all__ = ["DCGAN"]
@@ -101,19 +103,14 @@ class _Generator(nn.Module):
         self.doublings = nn.ModuleList(TransposedConvolution(a, b, 4, 2, 1) for a, b in pairwise(sides))
 
     def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
-        if given is not None:
-            z = torch.cat([z, F.one_hot(given, self.labels).to(z.dtype)], 1)
-        h = self.start(z).unflatten(1, self.corner)
+        h = self.start(told(z, given, self.labels)).unflatten(1, self.corner)
         for size, norm, doubling in zip(reversed(self.sizes[:-1]), self.norms, self.doublings, strict=True):
             h = doubling(F.leaky_relu(norm(h), SLOPE))[..., : size[0], : size[1]]
         return torch.tanh(h)
 
 
 class _Discriminator(nn.Module):
-    r"""From a picture and label to a logit: :math:`w^\top \phi(x) + b`, plus :math:`e_y^\top \phi(x) / \sqrt d` for a label y.
-
-    A loss of differences D(x) - D(G(z)) has no use for b.
-    """
+    """From a picture and label to a logit."""
 
     def __init__(self, shape: tuple[int, ...], labels: int, channels: int, width: int, *, biased: bool) -> None:
         super().__init__()
@@ -126,12 +123,8 @@ class _Discriminator(nn.Module):
         flat = channels_at[-1] * math.prod(sizes[-1])
         joined = (nn.Flatten(), nn.Linear(flat, width), nn.LeakyReLU(SLOPE))
         self.features = nn.Sequential(*(layer for pair in strided for layer in pair), *joined)
-        self.head = nn.Linear(width, 1, bias=biased)
-        self.embedding = nn.Embedding(labels, width) if labels else None
+        self.verdict = Verdict(nn.Linear(width, 1, bias=biased), labels)
 
     def forward(self, x: Tensor, given: Tensor | None) -> Tensor:
-        h = self.features(x)
-        logits: Tensor = self.head(h).squeeze(1)
-        if self.embedding is not None:
-            logits = logits + (self.embedding(given) * h).sum(1) / math.sqrt(h.shape[1])
-        return logits.float()
+        logits: Tensor = self.verdict(self.features(x), given)
+        return logits

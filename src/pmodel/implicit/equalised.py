@@ -22,7 +22,7 @@ a penalty on slopes "at one datum" has to say what it means. Here it is the pape
 samples: the generator descends a function of all logits of its batch, whose gradient at a sample is the sum of the slopes of
 all of them, and near the equilibrium, where the losses' derivatives at all logits agree, it is that of S up to a factor. R1
 and R2 of S are the zero-centred penalties of the game on batches as single data (as they are under packing), for which the
-proofs of local convergence hold unchanged. With the deviation held fixed instead, that path would carry a force on samples
+proofs of local convergence carry over. With the deviation held fixed instead, that path would carry a force on samples
 that nothing dampens.
 """
 

@@ -4,8 +4,9 @@ r"""Generative adversarial network (Goodfellow et al. 2014, https://arxiv.org/ab
 
 For points, rows of reals and small pictures. What differs from the paper by default is the game: the relativistic loss with
 zero-centred penalties on data and samples (Huang et al. 2024, https://arxiv.org/abs/2501.05441). With ``loss=minimax`` and
-``penalty=0`` it is the paper's. Played with the momentum that Adam has by default, that one keeps a few modes of a ring or
-none, and moves from one to the next (``docs/collapse.md``).
+``penalty=0`` it is the paper's, between networks that are today's (its discriminator had maxout units and dropout). Played
+with the momentum that Adam has by default, that one keeps a few modes of a ring or none, and moves from one to the next
+(``docs/collapse.md``).
 
 Units are rectified: a generator of separate modes is steep between them and flat on them, which a few sharp bends make. With
 smooth units as many steps left four times as many samples between the modes of a grid.
@@ -17,15 +18,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar, final
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..domain import Domain, Real
 from ..errors import require_whole
 from ..learning import Recipe
 from ..nn.trunks import perceptron
 from .game.game import Game
+from .game.labels import told
 from .game.pair import AdversarialPair
 
 __all__ = ["GAN"]
@@ -92,7 +92,7 @@ class _Generator(nn.Module):
         self.layers = perceptron(latent + labels, hidden, domain.entries, nn.ReLU)
 
     def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
-        x: Tensor = self.layers(_told(z, given, self.labels))
+        x: Tensor = self.layers(told(z, given, self.labels))
         return x.reshape(len(z), *self.shape)
 
 
@@ -106,10 +106,5 @@ class _Discriminator(nn.Module):
         self.head = nn.Linear(hidden[-1], 1, bias=biased)
 
     def forward(self, x: Tensor, given: Tensor | None) -> Tensor:
-        logits: Tensor = self.head(self.features(_told(x.flatten(1), given, self.labels)))
+        logits: Tensor = self.head(self.features(told(x.flatten(1), given, self.labels)))
         return logits.squeeze(1).float()
-
-
-def _told(x: Tensor, given: Tensor | None, labels: int) -> Tensor:
-    """Rows with the label beside them, one-hot."""
-    return x if given is None else torch.cat([x, F.one_hot(given, labels).to(x.dtype)], 1)

@@ -21,8 +21,10 @@ model, so that one that is cut or saved on the way samples what it has learned, 
 as grown.
 
 What differs from the paper: by default the relativistic loss with zero-centred penalties (Huang et al. 2024), which needs no
-tuning of a critic; ``loss=wasserstein penalised=between penalty=10 drift=0.001`` is the paper's. A label is told to the
-discriminator by projection. ``equalised`` says what slopes mean where the discriminator sees a whole batch.
+tuning of a critic; ``loss=wasserstein penalised=between penalty=10 drift=0.001`` is the paper's. The rate is not constant:
+each stage has a warm-up and a way down of its own. The deviation is that of the whole batch, as in the text, not of groups of
+four, as in the authors' program. A label is told to the discriminator by projection. ``equalised`` says what slopes mean
+where the discriminator sees a whole batch.
 """
 
 from __future__ import annotations
@@ -35,7 +37,6 @@ from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..distribution import wide
 from ..domain import Domain
@@ -51,6 +52,7 @@ from .equalised import (
 )
 from .game.game import Game
 from .game.halvings import doubled, halved, halved_sides
+from .game.labels import Verdict, told
 from .game.pair import PicturePair
 
 __all__ = ["ProGAN", "grown_at"]
@@ -209,9 +211,11 @@ class _Generator(_Growing):
         self, sizes: Sequence[tuple[int, int]], widths: Sequence[int], colours: int, labels: int, latent: int
     ) -> None:
         super().__init__()
-        self.labels, self.sizes, wide = labels, sizes, widths[0]
-        dense = EqualisedLinear(latent + labels, wide * math.prod(sizes[0]))
-        self.corner = nn.Sequential(dense, nn.Unflatten(1, (wide, *sizes[0])), *_normed(), *_painted(wide, wide))
+        self.labels, self.sizes, widest = labels, sizes, widths[0]
+        dense = EqualisedLinear(latent + labels, widest * math.prod(sizes[0]))
+        self.corner = nn.Sequential(
+            dense, nn.Unflatten(1, (widest, *sizes[0])), *_levelled(), *_painted(widest, widest)
+        )
         self.blocks = nn.ModuleList(
             nn.Sequential(Doubled(size), *_painted(a, b), *_painted(b, b))
             for size, (a, b) in zip(sizes[1:], pairwise(widths), strict=True)
@@ -220,10 +224,8 @@ class _Generator(_Growing):
         self.norm = PixelNorm()
 
     def forward(self, z: Tensor, given: Tensor | None, grown: float) -> Tensor:
-        z, (whole, fade) = self.norm(z), _parts(grown)
-        if given is not None:
-            z = torch.cat([z, F.one_hot(given, self.labels).to(z.dtype)], 1)
-        h = self.corner(z)
+        whole, fade = _parts(grown)
+        h = self.corner(told(self.norm(z), given, self.labels))
         for block in self.blocks[:whole]:
             h = block(h)
         y: Tensor = self.colours[whole](h)
@@ -233,12 +235,12 @@ class _Generator(_Growing):
         return torch.lerp(doubled(y, self.sizes[whole + 1]), finer, fade)
 
 
-def _normed() -> tuple[nn.Module, nn.Module]:
+def _levelled() -> tuple[nn.Module, nn.Module]:
     return nn.LeakyReLU(SLOPE), PixelNorm()
 
 
 def _painted(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    return EqualisedConvolution(inputs, outputs, 3), *_normed()
+    return EqualisedConvolution(inputs, outputs, 3), *_levelled()
 
 
 @final
@@ -249,7 +251,7 @@ class _Discriminator(_Growing):
         self, sizes: Sequence[tuple[int, int]], widths: Sequence[int], colours: int, labels: int, *, biased: bool
     ) -> None:
         super().__init__()
-        self.corner = _Verdict((widths[0], *sizes[0]), labels, biased=biased)
+        self.corner = _Corner((widths[0], *sizes[0]), labels, biased=biased)
         self.blocks = nn.ModuleList(nn.Sequential(*_read(b, b), *_read(b, a), Halved()) for a, b in pairwise(widths))
         self.colours = nn.ModuleList(nn.Sequential(*_read(colours, width, 1)) for width in widths)
 
@@ -269,8 +271,8 @@ def _read(inputs: int, outputs: int, kernel: int = 3) -> tuple[nn.Module, nn.Mod
 
 
 @final
-class _Verdict(nn.Module):
-    r"""From features of the smallest scale and label to a logit: :math:`w^\top \phi(h) + b + e_y^\top \phi(h) / \sqrt d`."""
+class _Corner(nn.Module):
+    """From features of the smallest scale and label to a logit, by way of how much they differ over the batch."""
 
     def __init__(self, shape: tuple[int, int, int], labels: int, *, biased: bool) -> None:
         super().__init__()
@@ -279,12 +281,8 @@ class _Verdict(nn.Module):
         self.features = nn.Sequential(
             MinibatchDeviation(), *_read(width + 1, width), nn.Flatten(), dense, nn.LeakyReLU(SLOPE)
         )
-        self.head = EqualisedLinear(width, 1, gain=1.0, bias=biased)
-        self.embedding = nn.Embedding(labels, width) if labels else None
+        self.verdict = Verdict(EqualisedLinear(width, 1, gain=1.0, bias=biased), labels)
 
     def forward(self, h: Tensor, given: Tensor | None) -> Tensor:
-        h = self.features(h)
-        logits: Tensor = self.head(h).squeeze(1)
-        if self.embedding is not None:
-            logits = logits + (self.embedding(given) * h).sum(1) / math.sqrt(h.shape[1])
-        return logits.float()
+        logits: Tensor = self.verdict(self.features(h), given)
+        return logits

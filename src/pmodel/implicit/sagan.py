@@ -10,18 +10,19 @@ Residual convolutions, and at one scale in both players a layer in which every p
 with g and v linear, :math:`f_i` and :math:`h_i` the largest of what linear maps f and h make of the four places of square i,
 as in the authors' program (each place then looks at a quarter as many), and :math:`\gamma` a number that starts at 0: first
 what is near, then what is far. Weights of the discriminator and of attention are divided by their largest singular value
-(Miyato et al. 2018), which bounds the slope of each layer by one. A label is told to the generator by the scales and shifts of
-its normalisation and to the discriminator by projection (Miyato & Koyama 2018),
+(Miyato et al. 2018), which bounds the slope of a linear map by one and that of a 3×3 convolution by three. A label is told to
+the generator by the scales and shifts of its normalisation and to the discriminator by projection (Miyato & Koyama 2018),
 
-.. math:: D(x, y) = (w + e_y)^\top \phi(x).
+.. math:: D(x, y) = (w + e_y)^\top \phi(x) + b.
 
 What differs from the paper:
 
 - The relativistic loss with zero-centred penalties (Huang et al. 2024) for the hinge loss, which in minutes of training gave
   one digit for all z, or nearly; ``loss=hinge penalty=0 lead=4`` is the paper's game.
 - The generator's convolutions keep their singular values. Divided by them, its samples hardly differed with z either.
-- Group instead of batch normalisation, whose running statistics would move in the other player's phase, and half the channels
-  and scales of its networks, which were made for 128×128.
+- Group instead of batch normalisation: the generator is then the same function of z while it learns and while it rests.
+- Fewer channels and scales: its networks were made for 128×128. The discriminator has leaky rectifiers, and after its last
+  halving no further block.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class SAGAN(PicturePair):
         labels = len(self.given_frequencies)
         judged = (self.game.packing * domain.shape[0], *domain.shape[1:])
         self.generator = _Generator(domain.shape, labels, latent, channels)
-        self.discriminator = _Discriminator(judged, labels, channels)
+        self.discriminator = _Discriminator(judged, labels, channels, biased=self.game.biased)
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> SAGAN:
@@ -188,13 +189,13 @@ class _Generator(nn.Module):
 class _Discriminator(nn.Module):
     """From a picture and label to a logit: features summed over places."""
 
-    def __init__(self, shape: tuple[int, ...], labels: int, channels: int) -> None:
+    def __init__(self, shape: tuple[int, ...], labels: int, channels: int, *, biased: bool) -> None:
         super().__init__()
         sizes = halvings(shape)
         sides = [shape[0], *widths(sizes, channels)]
         self.blocks = nn.ModuleList(_Down(a, b, first=k == 0) for k, (a, b) in enumerate(pairwise(sides)))
         self.attention = SelfAttention(sides[1]) if max(sizes[1]) > 1 else nn.Identity()
-        self.head = _normed(nn.Linear(sides[-1], 1, bias=False))
+        self.head = _normed(nn.Linear(sides[-1], 1, bias=biased))
         self.embedding = _normed(nn.Embedding(labels, sides[-1])) if labels else None
 
     def forward(self, x: Tensor, given: Tensor | None) -> Tensor:
@@ -210,5 +211,5 @@ class _Discriminator(nn.Module):
 
 
 def _normed(layer: nn.Module) -> nn.Module:
-    """A layer whose weights are divided by their largest singular value, by one power iteration each time it learns."""
+    """A layer whose weights are divided by their largest singular value, by a power iteration at each call while it learns."""
     return spectral_norm(layer)

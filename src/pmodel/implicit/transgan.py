@@ -14,10 +14,11 @@ features of squares twice as large as before are put beside them. At the end a c
 Attention is over the whole grid where that is small, and within windows elsewhere.
 
 What differs from the paper, beside no weight decay: the relativistic loss with zero-centred penalties on data and samples
-(Huang et al. 2024, https://arxiv.org/abs/2501.05441) for a Wasserstein loss with four updates of the discriminator for each of
-the generator; in the discriminator leaky rectifiers for GELU, because they have no second derivative to compute in a penalty,
-and the generator's norm; features that are divided evenly between the squares of a scale and what was seen of smaller ones; of
-the last block, what does not reach the class token is left out.
+(Huang et al. 2024, https://arxiv.org/abs/2501.05441) for a Wasserstein loss with four updates of the discriminator for each
+of the generator; in the discriminator leaky rectifiers for GELU, because they have no second derivative to compute in a
+penalty, and the generator's norm; a tanh of the colours; features that are divided evenly between the squares of a scale and
+what was seen of smaller ones; of the last block, what does not reach the class token is left out. The paper's differentiable
+augmentation is an option, ``changes=["translation", "hole", "colour"]``: it is for runs that see each picture many times.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from ..errors import BadInput, require_whole
 from ..nn.grid_attention import Size, Stage, attention, learned, normed, perceptron, split
 from .game.game import Game
 from .game.halvings import halvings
+from .game.labels import Verdict, told
 from .game.pair import PicturePair
 
 __all__ = ["TransGAN"]
@@ -56,10 +58,12 @@ class TransGAN(PicturePair):
             or None.
         latent: Entries of z.
         width: Features of the generator's tokens at its coarsest scale; pixel shuffling quarters them.
-        depths: The generator's blocks at each scale from the coarsest; the last number holds for all finer ones.
+        depths: The generator's blocks at each scale from the coarsest; the last number holds for all finer ones, and those
+            for which a picture has no scale are not used.
         discriminator_width: Features of the discriminator's tokens at its coarsest scale; half as many at each finer one.
-        discriminator_depths: Its blocks at each scale from the finest, on a grid of which it starts; no more scales than these.
-        patch: Pixels along the smallest squares, a power of two.
+        discriminator_depths: Its blocks at each scale from the finest, on a grid of which it starts; no more scales than these,
+            and fewer where a picture has not as many.
+        patch: Pixels along the smallest squares, a power of two; a small picture has smaller ones.
         window: The longest side of a window; grids no larger than that have full attention.
         heads: Of all attentions.
         game: Options of the game, fields of ``game.game.Game``.
@@ -136,21 +140,16 @@ class _Generator(nn.Module):
         self.colours = nn.Linear(stages[-1].features, shape[0])
 
     def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
-        if given is not None:
-            z = torch.cat([z, F.one_hot(given, self.labels).to(z.dtype)], 1)
-        first = cast(Stage, self.stages[0])
+        first, z = cast(Stage, self.stages[0]), told(z, given, self.labels)
         h = first(self.start(z).reshape(len(z), *first.grid, first.features))
         for stage in self.stages[1:]:
-            h = stage(doubled(h) if stage.features == h.shape[-1] else shuffled(h))
+            h = stage(interpolated(h) if stage.features == h.shape[-1] else shuffled(h))
         picture = torch.tanh(self.colours(h)).permute(0, 3, 1, 2)
         return picture[..., : self.size[0], : self.size[1]]
 
 
 class _Discriminator(nn.Module):
-    r"""From a picture and label to a logit: :math:`w^\top \phi(x) + b`, plus :math:`e_y^\top \phi(x) / \sqrt d` for a label y.
-
-    A loss of differences D(x) - D(G(z)) has no use for b.
-    """
+    """From a picture and label to a logit."""
 
     def __init__(self, colours: int, labels: int, stages: Sequence[Stage], patch: int, *, biased: bool) -> None:
         super().__init__()
@@ -162,8 +161,7 @@ class _Discriminator(nn.Module):
         )
         self.stages = nn.ModuleList(stages)
         self.reader = _Reader(stages[-1].features, stages[-1].heads)
-        self.head = nn.Linear(stages[-1].features, 1, bias=biased)
-        self.embedding = nn.Embedding(labels, stages[-1].features) if labels else None
+        self.verdict = Verdict(nn.Linear(stages[-1].features, 1, bias=biased), labels)
 
     def forward(self, x: Tensor, given: Tensor | None) -> Tensor:
         rows, columns = (side * self.patch for side in cast(Stage, self.stages[0]).grid)
@@ -171,12 +169,9 @@ class _Discriminator(nn.Module):
         views = [view(squares(x, self.patch * 2**scale)) for scale, view in enumerate(self.views)]
         h = self.stages[0](views[0])
         for stage, view in zip(self.stages[1:], views[1:], strict=True):
-            h = stage(torch.cat([halved(h), view], -1))
-        phi = self.reader(h.flatten(1, 2))
-        logits: Tensor = self.head(phi).squeeze(1)
-        if self.embedding is not None:
-            logits = logits + (self.embedding(given) * phi).sum(1) / math.sqrt(phi.shape[1])
-        return logits.float()
+            h = stage(torch.cat([averaged(h), view], -1))
+        logits: Tensor = self.verdict(self.reader(h.flatten(1, 2)), given)
+        return logits
 
 
 class _Reader(nn.Module):
@@ -206,12 +201,12 @@ def shuffled(h: Tensor) -> Tensor:
     return parts.permute(0, 1, 4, 2, 5, 3).reshape(n, 2 * rows, 2 * columns, features // 4)
 
 
-def doubled(h: Tensor) -> Tensor:
+def interpolated(h: Tensor) -> Tensor:
     """Twice the sides by bicubic interpolation, ``(N, R, C, F)`` to ``(N, 2R, 2C, F)``."""
     return F.interpolate(h.permute(0, 3, 1, 2), scale_factor=2, mode="bicubic").permute(0, 2, 3, 1)
 
 
-def halved(h: Tensor) -> Tensor:
+def averaged(h: Tensor) -> Tensor:
     """Means of squares of four tokens, ``(N, 2R, 2C, F)`` to ``(N, R, C, F)``."""
     n, rows, columns, features = h.shape
     return h.reshape(n, rows // 2, 2, columns // 2, 2, features).mean((2, 4))

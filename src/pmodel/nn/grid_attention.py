@@ -5,8 +5,9 @@ Each head answers
 
 .. math:: \mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt d} + E\right) V, \qquad E_{ij} = b_{r_i - r_j,\; c_i - c_j},
 
-with one learned b for each difference of places that a window allows (Shaw et al. 2018). Attention over all of a grid is that
-of one window as large as the grid. On a grid of S tokens all windows together hold S T weights, where the whole has S².
+with one learned b for each difference of places that a window allows (as Raffel et al. 2020 and, in two dimensions, Liu et
+al. 2021; the vectors of Shaw et al. 2018 as numbers). Attention over all of a grid is that of one window as large as the
+grid. On a grid of S tokens all windows together hold S T weights, where the whole has S².
 
 A block adds attention, and then a perceptron of each token, to what it was given, both behind the norm
 :math:`h / \sqrt{\mathrm{mean}(h^2)}` over a token's features (Karras et al. 2018), which has nothing to learn.
@@ -47,7 +48,7 @@ EPSILON = 1e-8
 SLOPE = 0.2
 """Of leaky rectifiers."""
 FAINT = 0.02
-"""Standard deviation of learned vectors at the start, as in the paper."""
+"""Standard deviation of learned vectors at the start, as in the authors' program."""
 
 Size = tuple[int, int]
 """Rows and columns."""
@@ -59,7 +60,7 @@ def normed(h: Tensor) -> Tensor:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, *, twice: bool = False) -> Tensor:
-    """What queries ``(N, heads, T, d)`` find among keys and values ``(N, heads, S, d)``, ``(N, heads, T, d)``.
+    """What queries ``(N, heads, T, d)`` find among keys and values ``(N, heads, S, d)``: ``(N, heads, T, d)``.
 
     Args:
         q: Queries.

@@ -2,9 +2,11 @@ r"""Differentiable augmentation: the discriminator sees only changed pictures (Z
 
 .. math:: D(T(x)) \text{ against } D(T(G(z))), \text{ with gradients through } T \text{ to } G.
 
-Data and samples are changed in the same ways, each with noise of its own, in both players' phases. T is invertible as a map of
-distributions, so the game keeps its equilibrium, while a discriminator of few data can no longer know them by heart. (Changing
-data alone, ``train.augment``, would teach the generator the changes.)
+Data and samples are changed in the same ways, each with noise of its own, in both players' phases: a discriminator of few
+data can no longer know them by heart. Where T p tells p, as with a random translation that now and then is none, the game
+keeps its equilibrium (Karras et al. 2020, https://arxiv.org/abs/2006.06676); a hole, which always hides some pixels, leaves
+those p alike that differ only in what no picture with a hole shows. (Changing data alone, ``train.augment``, would teach the
+generator the changes.) Differs: what a translation brings in is black, where the authors' program has grey.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ HOLE = 2
 
 
 def _colour(x: Tensor, generator: Generator) -> Tensor:
-    """Each picture brighter or darker by up to half of [0, 1], its colours fuller or paler, its contrast higher or lower."""
+    """Each picture brighter or darker by up to a quarter of the range; its colours and its contrast stronger or weaker."""
     u = torch.rand(3, len(x), 1, 1, 1, generator=generator, device=x.device, dtype=x.dtype)
     x = x + (u[0] - 0.5)
     grey = x.mean(1, keepdim=True)
@@ -51,11 +53,16 @@ def _hole(x: Tensor, generator: Generator) -> Tensor:
     """A square of each picture, anywhere and so also partly outside, made grey."""
     n, _, height, width = x.shape
     inside = [
-        (torch.arange(side, device=x.device) - _centres(n, side, generator, x.device)).abs() * 2 * HOLE < side
+        _within(torch.arange(side, device=x.device) - _centres(n, side, generator, x.device), side)
         for side in (height, width)
     ]
     hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
     return x.masked_fill(hole, 0.0)
+
+
+def _within(difference: Tensor, side: int) -> Tensor:
+    """Places of a hole by their difference from its centre: an even number of them has one more before it than behind."""
+    return (-side <= 2 * HOLE * difference) & (2 * HOLE * difference < side)
 
 
 def _centres(n: int, side: int, generator: Generator, device: torch.device) -> Tensor:

@@ -83,8 +83,8 @@ class Game:
 
     @property
     def biased(self) -> bool:
-        """Whether a bias of D has anything to learn: the losses of differences D(x) - D(G(z)) do not see it."""
-        return self.drift > 0 or not self.losses.paired
+        """Whether a bias of D has anything to learn."""
+        return self.drift > 0 or not self.losses.shiftless
 
     def discriminator(
         self, critic: Critic, real: Tensor, fake: Tensor, given: Tensor | None, generator: Generator
@@ -99,7 +99,7 @@ class Game:
             generator: Of the changes and of the points between.
         """
         with torch.autocast(real.device.type, enabled=torch.is_autocast_enabled(real.device.type) and not self.penalty):
-            real, fake = (self._judged(x.float(), generator).requires_grad_(self.penalty > 0) for x in (real, fake))
+            real, fake = (self._input(x, generator) for x in (real, fake))
             on_real, on_fake = critic(real, given), critic(fake, given)
             game = self.losses.discriminator(on_real, on_fake)
             parts = {"loss": game, "real": on_real.mean(), "fake": on_fake.mean()}
@@ -127,6 +127,10 @@ class Game:
                 on_real = critic(self._judged(real, generator), given)
         return Loss(self.losses.generator(on_real, on_fake))
 
+    def _input(self, x: Tensor, generator: Generator) -> Tensor:
+        """What the discriminator learns from, of which slopes can be taken."""
+        return self._judged(x.detach().float(), generator).requires_grad_(self.penalty > 0)
+
     def _judged(self, x: Tensor, generator: Generator) -> Tensor:
         """Data as the discriminator sees them: changed, and ``packing`` of them as one."""
         return packed(changed(x, self.changes, generator), self.packing)
@@ -134,6 +138,8 @@ class Game:
 
 def packed(x: Tensor, m: int) -> Tensor:
     """``(N, C, *sides)`` to ``(N // m, m · C, *sides)``: m data side by side as channels; a rest is left out."""
+    if len(x) < m:
+        raise BadInput(f"A pack of {m} needs as many data in a batch.", got=len(x), hint="a larger train.batch")
     return x if m == 1 else x[: len(x) // m * m].reshape(len(x) // m, -1, *x.shape[2:])
 
 

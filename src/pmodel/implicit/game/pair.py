@@ -33,7 +33,7 @@ from .game import Game
 from .inversion import SIGMA, STARTS, Inversion, Target
 from .scale import seen, shown
 
-__all__ = ["AdversarialPair", "PicturePair"]
+__all__ = ["AdversarialPair", "PicturePair", "no_pictures"]
 
 
 class AdversarialPair(Samples, Latent, Completes, GradientTrained):
@@ -76,8 +76,8 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
             raise BadInput(
                 "A pack holds data of any label: packing is for models without.", got=f"packing={game.packing}"
             )
-        if game.changes and len(domain.shape) != 3:
-            raise BadInput("changes are those of pictures.", got=domain, hint="leave changes out")
+        if game.changes and no_pictures(domain):
+            raise BadInput("changes are those of pictures with levels.", got=domain, hint="leave changes out")
         self.latent, self.game = require_whole("latent", latent, 1), game
 
     def recipe(self) -> Recipe:
@@ -183,9 +183,14 @@ class PicturePair(AdversarialPair):
     @classmethod
     def refuses(cls, domain: Domain) -> str | None:
         """It takes pictures."""
-        if isinstance(domain, Discrete) and len(domain.shape) == 3:
-            return None
-        return "it takes pictures of shape (C, H, W) with discrete levels"
+        return no_pictures(domain)
+
+
+def no_pictures(domain: Domain) -> str | None:
+    """Why data are not pictures with levels, or None."""
+    if isinstance(domain, Discrete) and len(domain.shape) == 3:
+        return None
+    return "it takes pictures of shape (C, H, W) with discrete levels"
 
 
 @contextmanager

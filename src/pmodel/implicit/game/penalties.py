@@ -11,7 +11,8 @@ between   :math:`\gamma E (\|\nabla D(\hat x)\| - 1)^2`, with                  G
 ========= ==================================================================== ======================
 
 The first three make D flat where data and samples are, and so vanish at the equilibrium. The last keeps a Wasserstein critic
-near slope one on the lines from samples to data; with u from a normal distribution, as in some programs, x̂ leaves the line.
+near slope one on the lines from samples to data; with u from a normal distribution, as in some programs, x̂ leaves what lies
+between them.
 """
 
 from __future__ import annotations
