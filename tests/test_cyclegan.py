@@ -100,7 +100,7 @@ def test_a_discriminator_tells_its_own_kind_from_translations(fresh, side, own, 
     assert {"loss", "real", "fake"} <= loss.parts.keys()
 
 
-@pytest.mark.parametrize("loss", list(LOSSES))
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "wasserstein"])
 @pytest.mark.parametrize("name", ["discriminator_a", "discriminator_b", "generators"])
 def test_a_phase_moves_its_own_players_and_nothing_else(fresh, loss, name):
     players = {"discriminator_a": ("judge_a",), "discriminator_b": ("judge_b",), "generators": ("forth", "back")}[name]
