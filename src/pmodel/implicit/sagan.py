@@ -23,12 +23,10 @@ What differs from the paper:
 - Group instead of batch normalisation: the generator is then the same function of z while it learns and while it rests.
 - Fewer channels and scales: its networks were made for 128×128. They too go down to 4×4, so that the last features see the
   whole picture. The discriminator has leaky rectifiers, and after its last halving no further block.
-- Batches are small: in minutes of training, more steps are worth more than better ones.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from itertools import pairwise
 from typing import Any, ClassVar, cast, final
 
@@ -39,7 +37,6 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ..domain import Domain
 from ..errors import require_whole
-from ..learning import Recipe
 from .game.game import Game
 from .game.halvings import doubled, groups, halved, halvings, widths
 from .game.pair import PicturePair
@@ -100,10 +97,6 @@ class SAGAN(PicturePair):
     def tiny(cls, domain: Domain, given: Domain | None = None) -> SAGAN:
         """Eight latents and eight channels."""
         return cls(domain, given, **cls.sizes["tiny"])
-
-    def recipe(self) -> Recipe:
-        """The pair's, with smaller batches."""
-        return dataclasses.replace(super().recipe(), batch=16)
 
 
 class SelfAttention(nn.Module):

@@ -54,7 +54,7 @@ class Game:
     """
 
     loss: LossName = "relativistic"
-    penalty: float = 0.1
+    penalty: float = 1.0
     penalised: Penalised = "both"
     packing: int = 1
     changes: Sequence[str] = ()
