@@ -32,7 +32,7 @@ from pmodel.train.verdicts.remedies import Patient
 VAE_OPTIONS = ("beta", "warmup", "free_bits", "ladder")
 COLLAPSING = {"rate": 0.1, "betas": [0.9, 0.99]}
 FEW = {"latent": 8, "channels": 4, "width": 12}
-"""Players of few channels: those that collapse for certain."""
+"""Players of few channels: with the seed of these tests they collapse."""
 
 
 def noise(seed=0):
