@@ -12,9 +12,8 @@ grid. On a grid of S tokens all windows together hold S T weights, where the who
 A block adds attention, and then a perceptron of each token, to what it was given, both behind the norm
 :math:`h / \sqrt{\mathrm{mean}(h^2)}` over a token's features (Karras et al. 2018), which has nothing to learn.
 
-A penalty on slopes differentiates attention twice, which fused kernels cannot be, and that for processors cannot even be once
-where b learns. There the formula is computed step by step; where no gradients are wanted, or once and on a GPU, by a kernel
-that never holds the weights.
+A penalty on slopes differentiates attention twice, which fused kernels cannot be. There the formula is computed step by step, and
+without a GPU everywhere: given E, the kernel for processors is slower than the formula. That for a GPU never holds the weights.
 """
 
 from __future__ import annotations
@@ -69,10 +68,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, *, tw
         bias: Added to the scaled products, ``(heads, T, S)``.
         twice: Whether gradients of gradients may be wanted.
     """
-    if not torch.is_grad_enabled() or (q.is_cuda and not twice):
+    if q.is_cuda and not (twice and torch.is_grad_enabled()):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     products = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    return cast(Tensor, (products if bias is None else products + bias).softmax(-1) @ v)
+    return cast(Tensor, (products if bias is None else products.add_(bias)).softmax(-1) @ v)
 
 
 def cut(h: Tensor, window: Size) -> Tensor:
