@@ -62,7 +62,8 @@ def test_squared_slopes_of_a_quadratic():
     a = torch.randn(3, 3, generator=seeded(), dtype=torch.float64)
     a = (a + a.T).requires_grad_()
     x = torch.randn(7, 3, generator=seeded(1), dtype=torch.float32).requires_grad_()
-    penalty = squared_slopes(0.5 * torch.einsum("ni,ij,nj->n", x.double(), a, x.double()), x).mean()
+    (slopes,) = squared_slopes(0.5 * torch.einsum("ni,ij,nj->n", x.double(), a, x.double()), x)
+    penalty = slopes.mean()
     symmetric = 0.5 * (a + a.T)
     assert torch.allclose(penalty.double(), (x.double() @ symmetric).square().sum(1).mean(), rtol=1e-5)
     (gradient,) = torch.autograd.grad(penalty, a)
@@ -117,6 +118,36 @@ def test_the_discriminator_minimises_the_game_and_its_penalties(where, weight):
         assert loss.parts["r1"].item() == pytest.approx((4 * real.square().sum(1)).mean().item(), rel=1e-5)
     if "r2" in weight:
         assert loss.parts["r2"].item() == pytest.approx((4 * fake.square().sum(1)).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("where", ["both", "data", "samples"])
+def test_penalties_in_parts_of_a_batch_are_on_average_those_in_the_whole(where):
+    real, fake = torch.randn(2, 6, 2, generator=seeded(3))
+    weight = torch.tensor([0.5, -1.0], requires_grad=True)
+
+    def slopes(part, start=0):
+        x, y = (torch.roll(side, -start, 0) for side in (real, fake))
+        game = Game("relativistic", 1.0, where, penalised_part=part)
+        loss = game.discriminator(lambda x, _: (x * weight).sum(1).square(), x, y, None, seeded())
+        return torch.autograd.grad(loss.total, weight)[0], loss.total.detach()
+
+    parts = [slopes(1 / 3, start) for start in (0, 2, 4)]
+    for part, whole in zip(zip(*parts, strict=True), slopes(1.0), strict=True):
+        assert torch.allclose(torch.stack(part).mean(0), whole, rtol=1e-5)
+        assert not torch.allclose(part[0], whole, rtol=1e-2)
+
+
+def test_data_and_samples_are_one_batch_or_two():
+    real, fake, labels, seen = torch.zeros(3, 2), torch.ones(3, 2), torch.arange(3), []
+
+    def by_its_batch(x, given):
+        seen.append((len(x), given.tolist()))
+        return x[:, 0] - x[:, 0].mean()
+
+    for apart, logits in ((False, (-0.5, 0.5)), (True, (0.0, 0.0))):
+        parts = Game("hinge", 0.0).discriminator(by_its_batch, real, fake, labels, seeded(), apart=apart).parts
+        assert (float(parts["real"]), float(parts["fake"])) == logits
+    assert seen == [(6, [0, 1, 2, 0, 1, 2]), (3, [0, 1, 2]), (3, [0, 1, 2])]
 
 
 def test_a_drift_holds_the_logits_of_data_near_zero():

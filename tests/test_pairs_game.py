@@ -45,10 +45,21 @@ def shown(model, monkeypatch):
 
 @pytest.mark.parametrize("name", ["gan", *PICTURES])
 def test_both_players_are_judged_in_packs(name, monkeypatch):
-    packed = (3, 2, 8, 8) if name in PICTURES else (3, 6)
-    assert shown(pair(name, packing=2), monkeypatch) == [[packed] * 2] * 2
+    model, of_one = pair(name, packing=2, penalised_part=1.0), (2, 8, 8) if name in PICTURES else (6,)
+    packs = [(3, *of_one)] * 2
+    assert shown(model, monkeypatch) == [packs if model.batchwise else [(6, *of_one)], packs]
     with pytest.raises(BadInput, match="pack of 8"):
         pair(name, packing=8).phases()[-1].loss(batch(pair(name)), seeded())
+
+
+@pytest.mark.parametrize("name", ["gan", *PICTURES])
+def test_slopes_in_a_part_of_a_batch_are_taken_beside_it(name, monkeypatch):
+    of_one = (1, 8, 8) if name in PICTURES else (3,)
+    if pair(name).batchwise:
+        with pytest.raises(BadInput, match="by its batch"):
+            pair(name, penalised_part=0.3)
+    else:
+        assert shown(pair(name, penalised_part=0.3), monkeypatch)[0] == [(12, *of_one), (4, *of_one)]
 
 
 @pytest.mark.parametrize("name", PICTURES)

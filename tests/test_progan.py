@@ -275,7 +275,7 @@ def test_slopes_are_those_of_the_sum_of_logits_as_a_function_of_all_data(fresh):
                 slopes[n] += change.sum().square()
                 alone[n] += change[n].square()
     x.requires_grad_()
-    found = squared_slopes(model.discriminator(x, None, 0.5), x)
+    (found,) = squared_slopes(model.discriminator(x, None, 0.5), x)
     assert torch.allclose(found.double(), slopes, rtol=1e-2)
     assert not torch.allclose(alone, slopes, rtol=0.1)
 

@@ -138,7 +138,7 @@ def test_slopes_of_the_discriminator_are_those_of_finite_differences(fresh):
     with torch.no_grad():
         logits = [_exact(model, x + sign * eye) for sign in (1, -1)]
     x.requires_grad_()
-    penalty = squared_slopes(_exact(model, x), x).mean()
+    penalty = squared_slopes(_exact(model, x), x)[0].mean()
     assert penalty.item() == pytest.approx(((logits[0] - logits[1]) / 2e-6).square().sum().item(), rel=1e-5)
 
 

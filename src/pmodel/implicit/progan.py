@@ -83,6 +83,8 @@ class ProGAN(PicturePair):
     """
 
     spherical: ClassVar[bool] = True  # z is normalised
+    batchwise: ClassVar[bool] = True  # by minibatch deviation
+    game = Game()
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"latent": 8, "channels": 6, "widest": 6},
         "small": {"latent": 32, "channels": 8, "widest": 32},

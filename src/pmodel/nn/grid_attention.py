@@ -12,8 +12,9 @@ grid. On a grid of S tokens all windows together hold S T weights, where the who
 A block adds attention, and then a perceptron of each token, to what it was given, both behind the norm
 :math:`h / \sqrt{\mathrm{mean}(h^2)}` over a token's features (Karras et al. 2018), which has nothing to learn.
 
-A penalty on slopes differentiates attention twice, which fused kernels cannot be. There the formula is computed step by step, and
-without a GPU everywhere: given E, the kernel for processors is slower than the formula. That for a GPU never holds the weights.
+A penalty on slopes differentiates attention twice, which fused kernels cannot be. There the formula is computed step by step,
+and without a GPU everywhere: given E, the kernel for processors is slower than the formula. That for a GPU never holds the
+weights.
 """
 
 from __future__ import annotations

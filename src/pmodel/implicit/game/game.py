@@ -41,6 +41,7 @@ class Game:
         loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge``, ``wasserstein`` or ``squares``.
         penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
         penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
+        penalised_part: The part of a batch at which they are: a mean over fewer data costs less, and is the same on average.
         packing: Data that the discriminator judges at once.
         changes: Differentiable augmentation of pictures: some of ``colour``, ``translation`` and ``hole``.
         drift: Weight of the penalty on the discriminator's squared logits at data, 0 for none: a Wasserstein critic is known up
@@ -56,6 +57,7 @@ class Game:
     loss: LossName = "relativistic"
     penalty: float = 1.0
     penalised: Penalised = "both"
+    penalised_part: float = 1.0
     packing: int = 1
     changes: Sequence[str] = ()
     drift: float = 0.0
@@ -73,6 +75,8 @@ class Game:
         for name, weight in (("penalty", self.penalty), ("drift", self.drift)):
             if not 0 <= weight < math.inf:
                 raise RangeError(f"{name} must be 0 or more and finite.", got=weight)
+        if not 0 < self.penalised_part <= 1:
+            raise RangeError("penalised_part is more than 0 and at most 1.", got=self.penalised_part)
         if not 0 < self.lead <= 100:
             raise RangeError("lead is a positive number of at most 100.", got=self.lead)
 
@@ -87,7 +91,14 @@ class Game:
         return self.drift > 0 or not self.losses.shiftless
 
     def discriminator(
-        self, critic: Critic, real: Tensor, fake: Tensor, given: Tensor | None, generator: Generator
+        self,
+        critic: Critic,
+        real: Tensor,
+        fake: Tensor,
+        given: Tensor | None,
+        generator: Generator,
+        *,
+        apart: bool = False,
     ) -> Loss:
         """What the discriminator minimises; slopes are differentiated twice, so with a penalty all is float32.
 
@@ -97,10 +108,12 @@ class Game:
             fake: As many samples.
             given: The labels of both, or None.
             generator: Of the changes and of the points between.
+            apart: Whether data and samples are two batches, because the critic judges a datum by the others of its batch. As
+                one they take less time.
         """
         with torch.autocast(real.device.type, enabled=torch.is_autocast_enabled(real.device.type) and not self.penalty):
-            real, fake = (self._input(x, generator) for x in (real, fake))
-            on_real, on_fake = critic(real, given), critic(fake, given)
+            sides = [self._input(x, generator) for x in (real, fake)]
+            on_real, on_fake = logits = judged(critic, sides, given, apart)
             game = self.losses.discriminator(on_real, on_fake)
             parts = {"loss": game, "real": on_real.mean(), "fake": on_fake.mean()}
             if self.drift:
@@ -109,14 +122,35 @@ class Game:
             if not self.penalty:
                 return Loss(game, parts)
             if self.penalised == "between":
-                x = between(real.detach(), fake.detach(), generator).requires_grad_()
-                parts["slope"] = slope_penalty(critic(x, given), x)
+                parts["slope"] = self._slope_between(critic, sides, given, generator)
                 return Loss(game + self.penalty * parts["slope"], parts)
-            if self.penalised != "samples":
-                parts["r1"] = squared_slopes(on_real, real).mean()
-            if self.penalised != "data":
-                parts["r2"] = squared_slopes(on_fake, fake).mean()
-            return Loss(game + self.penalty / 2 * sum(parts[name] for name in ("r1", "r2") if name in parts), parts)
+            slopes = self._squared_slopes(critic, sides, logits, given, apart)
+            return Loss(game + self.penalty / 2 * sum(slopes.values()), {**parts, **slopes})
+
+    def _slope_between(
+        self, critic: Critic, sides: Sequence[Tensor], given: Tensor | None, generator: Generator
+    ) -> Tensor:
+        """The penalty on slopes other than one."""
+        n = self._penalised(sides[0])
+        real, fake = (x[:n].detach() for x in sides)
+        x = between(real, fake, generator).requires_grad_()
+        return slope_penalty(critic(x, None if given is None else given[:n]), x)
+
+    def _squared_slopes(
+        self, critic: Critic, sides: Sequence[Tensor], logits: Sequence[Tensor], given: Tensor | None, apart: bool
+    ) -> dict[str, Tensor]:
+        """R1 and R2, those that the game has."""
+        chosen = [k for k, name in enumerate(("data", "samples")) if self.penalised in (name, "both")]
+        x, on_x, n = [sides[k] for k in chosen], [logits[k] for k in chosen], self._penalised(sides[0])
+        if n < len(sides[0]):
+            x = [side[:n].detach().requires_grad_() for side in x]
+            on_x = judged(critic, x, None if given is None else given[:n], apart)
+        slopes = squared_slopes(torch.cat(on_x), *x)
+        return {f"r{k + 1}": squared.mean() for k, squared in zip(chosen, slopes, strict=True)}
+
+    def _penalised(self, x: Tensor) -> int:
+        """How many data of a batch have their slopes penalised."""
+        return math.ceil(self.penalised_part * len(x))
 
     def generator(self, critic: Critic, real: Tensor, fake: Tensor, given: Tensor | None, generator: Generator) -> Loss:
         """What the generator minimises; ``real`` is looked at where the loss compares samples with data."""
@@ -134,6 +168,14 @@ class Game:
     def _judged(self, x: Tensor, generator: Generator) -> Tensor:
         """Data as the discriminator sees them: changed, and ``packing`` of them as one."""
         return packed(changed(x, self.changes, generator), self.packing)
+
+
+def judged(critic: Critic, sides: Sequence[Tensor], given: Tensor | None, apart: bool) -> list[Tensor]:
+    """The logits of equal batches that are given the same labels: of one after the other, or of all at once."""
+    if apart:
+        return [critic(x, given) for x in sides]
+    labels = None if given is None else torch.cat([given] * len(sides))
+    return list(critic(torch.cat(list(sides)), labels).chunk(len(sides)))
 
 
 def packed(x: Tensor, m: int) -> Tensor:

@@ -62,6 +62,8 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
     """Steps of the search for a code, at most (``inversion.py``)."""
     spherical: ClassVar[bool] = False
     """Whether the generator sees only the direction of z."""
+    batchwise: ClassVar[bool] = False
+    """Whether the discriminator judges a datum by the others of its batch."""
     conditional: ClassVar[bool] = True
     game: Game = Game()
     generator: nn.Module
@@ -76,6 +78,12 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
         if given is not None and game.packing > 1:
             raise BadInput(
                 "A pack holds data of any label: packing is for models without.", got=f"packing={game.packing}"
+            )
+        if self.batchwise and game.penalised_part < 1:
+            raise BadInput(
+                "This discriminator judges a datum by its batch: slopes in a part of it are those of another game.",
+                got=f"penalised_part={game.penalised_part}",
+                hint="penalised_part=1",
             )
         if game.changes and no_pictures(domain):
             raise BadInput("changes are those of pictures with levels.", got=domain, hint="leave changes out")
@@ -104,7 +112,8 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
     def _discriminator_loss(self, batch: Batch, generator: Generator) -> Loss:
         with torch.no_grad(), resting(self.generator):
             fake = self._generated(len(batch.x), batch.given, generator)
-        return self.game.discriminator(self._judged, self._seen(batch.x), fake, batch.given, generator)
+        real, apart = self._seen(batch.x), self.batchwise
+        return self.game.discriminator(self._judged, real, fake, batch.given, generator, apart=apart)
 
     def _generator_loss(self, batch: Batch, generator: Generator) -> Loss:
         fake = self._generated(len(batch.x), batch.given, generator)
@@ -180,6 +189,7 @@ class PicturePair(AdversarialPair):
     """A pair for pictures of any size, colours and levels."""
 
     natives: ClassVar[tuple[type[Domain], ...]] = (Discrete,)
+    game = Game(penalised_part=0.25)
 
     @classmethod
     def refuses(cls, domain: Domain) -> str | None:

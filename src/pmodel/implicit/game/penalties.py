@@ -28,23 +28,23 @@ Penalised = Literal["both", "data", "samples", "between"]
 PENALISED: tuple[str, ...] = get_args(Penalised)
 
 
-def squared_slopes(logits: Tensor, x: Tensor) -> Tensor:
-    r"""The squared norm of a discriminator's gradient at each datum, :math:`\|\nabla_x D(x)\|^2`, ``(N,)``.
+def squared_slopes(logits: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    r"""The squared norm of a discriminator's gradient at each datum, :math:`\|\nabla_x D(x)\|^2`: ``(N,)`` for each input.
 
     It is differentiable in the discriminator's parameters. R1 and R2 are its means at data and at samples.
 
     Args:
-        logits: D(x), ``(N,)``; each depends on its own datum only, so no batch normalisation. Where one depends on the others
-            too, as with minibatch deviation, these are the slopes of the sum of all logits as one function of all the data.
-        x: The input, ``(N, *shape)``, that requires gradients.
+        logits: D(x) of all inputs; each depends on its own datum only, so no batch normalisation. Where one depends on the
+            others too, as with minibatch deviation, these are the slopes of the sum of all logits as a function of all the data.
+        inputs: Each ``(N, *shape)``, that require gradients.
     """
-    (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
-    return gradient.float().square().flatten(1).sum(1)
+    gradients = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
+    return tuple(gradient.float().square().flatten(1).sum(1) for gradient in gradients)
 
 
 def slope_penalty(logits: Tensor, x: Tensor) -> Tensor:
     """The mean squared difference of slopes from one; where D is flat, which way to go is not known, and nothing is pushed."""
-    squared = squared_slopes(logits, x)
+    (squared,) = squared_slopes(logits, x)
     slopes = torch.where(squared > 0, squared, 1.0).sqrt() * (squared > 0)
     return (slopes - 1).square().mean()
 
