@@ -35,7 +35,7 @@ def squared_slopes(logits: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
 
     Args:
         logits: D(x) of all inputs; each depends on its own datum only, so no batch normalisation. Where one depends on the
-            others too, as with minibatch deviation, these are the slopes of the sum of all logits as a function of all the data.
+            others too, as with minibatch deviation, they are slopes of the sum of all logits as a function of all the data.
         inputs: Each ``(N, *shape)``, that require gradients.
     """
     gradients = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
