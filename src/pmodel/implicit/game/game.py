@@ -113,7 +113,7 @@ class Game:
         """
         with torch.autocast(real.device.type, enabled=torch.is_autocast_enabled(real.device.type) and not self.penalty):
             sides = [self._input(x, generator) for x in (real, fake)]
-            on_real, on_fake = logits = judged(critic, sides, given, apart)
+            on_real, on_fake = logits = verdicts(critic, sides, given, apart)
             game = self.losses.discriminator(on_real, on_fake)
             parts = {"loss": game, "real": on_real.mean(), "fake": on_fake.mean()}
             if self.drift:
@@ -144,7 +144,7 @@ class Game:
         x, on_x, n = [sides[k] for k in chosen], [logits[k] for k in chosen], self._penalised(sides[0])
         if n < len(sides[0]):
             x = [side[:n].detach().requires_grad_() for side in x]
-            on_x = judged(critic, x, None if given is None else given[:n], apart)
+            on_x = verdicts(critic, x, None if given is None else given[:n], apart)
         slopes = squared_slopes(torch.cat(on_x), *x)
         return {f"r{k + 1}": squared.mean() for k, squared in zip(chosen, slopes, strict=True)}
 
@@ -170,7 +170,7 @@ class Game:
         return packed(changed(x, self.changes, generator), self.packing)
 
 
-def judged(critic: Critic, sides: Sequence[Tensor], given: Tensor | None, apart: bool) -> list[Tensor]:
+def verdicts(critic: Critic, sides: Sequence[Tensor], given: Tensor | None, apart: bool) -> list[Tensor]:
     """The logits of equal batches that are given the same labels: of one after the other, or of all at once."""
     if apart:
         return [critic(x, given) for x in sides]
