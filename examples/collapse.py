@@ -40,7 +40,7 @@ from pmodel.construction import make
 from pmodel.metrics.modes import found_modes, high_quality
 from pmodel.train import Diagnosed, Stepped, plan, train
 
-STEPS, SEEDS = 1500, (0, 1)
+STEPS, SEEDS = 1500, (0, 1, 2, 3, 4)
 LOOKED_AT, KEPT = 256, 2500
 """Samples that modes are counted in, after every report and at the end."""
 SIDE = 3.0

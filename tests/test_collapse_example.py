@@ -66,6 +66,11 @@ def test_a_short_game_is_told_and_drawn(tmp_path):
 
 def test_on_the_page_the_default_keeps_all_modes_and_the_game_of_2014_does_not(rows):
     assert {name: len(each) for name, each in rows.items()} == dict.fromkeys(collapse.GAMES, len(collapse.SEEDS))
-    assert all(row[4] == 8 and row[5] >= 85 and row[6] == "nothing" for row in rows["default"])
-    assert all(row[4] < 8 and "missing modes" in row[6] for row in rows["minimax"])
+    assert all(row[4] == 8 and row[5] >= 90 and row[6] == "nothing" for row in rows["default"])
+    assert all(row[4] == 8 and 75 <= row[5] <= 92 for row in rows["no momentum alone"])
+    swinging = [row for name in ("minimax", "non-saturating", "penalties alone") for row in rows[name]]
+    assert max(row[5] for row in swinging) < 40
+    assert sum("missing modes" in row[6] for row in swinging) >= len(swinging) - 2
+    won = [row for row in rows["minimax"] if "saturated discriminator" in row[6]]
+    assert [row[4] for row in won] == [0, 0]
     assert min(row[3] for row in rows["non-saturating"]) > 5 * max(row[3] for row in rows["default"])
