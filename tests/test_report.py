@@ -201,8 +201,9 @@ def test_pictures_left_by_training_are_shown_and_no_other_files(tmp_path):
 
 def test_a_verdict_does_not_hide_that_there_is_no_density(tmp_path):
     digits = load_data("digits")
+    game = "loss=nonsaturating,penalty=0,latent=1,channels=2,width=1"
     compare(
-        ["dcgan:loss=hinge,penalty=0,channels=4,width=12,train.rate=0.1,train.betas=0.9,0.99"],
+        [f"dcgan:{game},train.rate=0.05,train.betas=0.9,0.99,train.batch=64"],
         digits,
         out=tmp_path,
         size="tiny",
