@@ -84,7 +84,7 @@ class ProGAN(PicturePair):
 
     spherical: ClassVar[bool] = True  # z is normalised
     batchwise: ClassVar[bool] = True  # by minibatch deviation
-    game = Game()
+    game = Game()  # with slopes in whole batches
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"latent": 8, "channels": 6, "widest": 6},
         "small": {"latent": 32, "channels": 8, "widest": 32},

@@ -77,9 +77,8 @@ class TransGAN(PicturePair):
         "tiny": {"latent": 8, "width": 16, "discriminator_width": 16, "heads": 2},
         "small": {"latent": 32, "width": 64, "discriminator_width": 32, "heads": 2},
     }
-    game = Game(
-        penalty=0.1, penalised_part=0.25
-    )  # under one of 1, as the other pairs have, minutes of training made no digits
+    # under a penalty of 1, as the other pairs have, minutes of training made no digits
+    game = Game(penalty=0.1, penalised_part=0.25)
 
     def __init__(
         self,

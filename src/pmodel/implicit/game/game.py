@@ -131,26 +131,26 @@ class Game:
         self, critic: Critic, sides: Sequence[Tensor], given: Tensor | None, generator: Generator
     ) -> Tensor:
         """The penalty on slopes other than one."""
-        n = self._penalised(sides[0])
-        real, fake = (x[:n].detach() for x in sides)
+        (real, fake), labels = self._penalised(sides, given)
         x = between(real, fake, generator).requires_grad_()
-        return slope_penalty(critic(x, None if given is None else given[:n]), x)
+        return slope_penalty(critic(x, labels), x)
 
     def _squared_slopes(
         self, critic: Critic, sides: Sequence[Tensor], logits: Sequence[Tensor], given: Tensor | None, apart: bool
     ) -> dict[str, Tensor]:
         """R1 and R2, those that the game has."""
         chosen = [k for k, name in enumerate(("data", "samples")) if self.penalised in (name, "both")]
-        x, on_x, n = [sides[k] for k in chosen], [logits[k] for k in chosen], self._penalised(sides[0])
-        if n < len(sides[0]):
-            x = [side[:n].detach().requires_grad_() for side in x]
-            on_x = verdicts(critic, x, None if given is None else given[:n], apart)
+        x, on_x = [sides[k] for k in chosen], [logits[k] for k in chosen]
+        if self.penalised_part < 1:
+            x, labels = self._penalised(x, given)
+            on_x = verdicts(critic, [side.requires_grad_() for side in x], labels, apart)
         slopes = squared_slopes(torch.cat(on_x), *x)
         return {f"r{k + 1}": squared.mean() for k, squared in zip(chosen, slopes, strict=True)}
 
-    def _penalised(self, x: Tensor) -> int:
-        """How many data of a batch have their slopes penalised."""
-        return math.ceil(self.penalised_part * len(x))
+    def _penalised(self, sides: Sequence[Tensor], given: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
+        """The part of equal batches at which slopes are penalised, and its labels."""
+        n = math.ceil(self.penalised_part * len(sides[0]))
+        return [x[:n].detach() for x in sides], None if given is None else given[:n]
 
     def generator(self, critic: Critic, real: Tensor, fake: Tensor, given: Tensor | None, generator: Generator) -> Loss:
         """What the generator minimises; ``real`` is looked at where the loss compares samples with data."""
