@@ -565,6 +565,16 @@ def test_a_saturated_discriminator_is_told_once_and_again_when_it_comes_back(clo
     assert "0.0001 at most" in told[WINDOW][0].words
 
 
+def test_a_collapse_is_told_before_the_saturation_that_was_heard_first(clouds):
+    model = Drawn(clouds.domain)
+    model.samples = lambda n, generator: torch.ones(n, 4)
+    doctor = Doctor(model, clouds, 0)
+    saturated = {"d.loss": 1e-4, "d.real": 9.0, "d.fake": -9.0, "g.loss": 9.0}
+    first = [found.name for k in range(WINDOW) for found in doctor.listen(Stepped(200 + k, 1000, saturated, 1, 1.0))]
+    assert first == ["saturated discriminator"]
+    assert [found.name for found in doctor.examine()] == ["collapsed generator", "saturated discriminator"]
+
+
 @pytest.mark.parametrize("losses", [{"d.loss": -5.0, "d.real": 1.0, "d.fake": 2.0}, {"fit.loss": 0.0}])
 def test_a_critic_or_a_perfect_fit_is_not_saturated(clouds, losses):
     told = heard(Drawn(clouds.domain), clouds, [(200 + k, losses) for k in range(2 * WINDOW)])
