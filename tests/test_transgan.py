@@ -73,11 +73,16 @@ def test_halving_takes_means_of_four_and_undoes_even_growth():
     assert torch.allclose(averaged(shuffled(few.repeat_interleave(4, -1))), few, atol=1e-6)
 
 
-def test_squares_hold_the_pixels_they_cover():
-    x = torch.arange(2 * 3 * 4 * 6).reshape(2, 3, 4, 6)
-    seen = squares(x, 2)
-    assert seen.shape == (2, 2, 3, 12)
-    assert torch.equal(seen[1, 1, 2], x[1, :, 2:4, 4:6].flatten())
+@pytest.mark.parametrize(("side", "margin"), [(1, 1), (2, 1), (4, 2)])
+def test_squares_hold_the_pixels_they_cover_and_a_margin(side, margin):
+    x = torch.arange(2.0 * 3 * 8 * 12).reshape(2, 3, 8, 12) + 1
+    seen, wide = squares(x, side), side + 2 * margin
+    assert seen.shape == (2, 8 // side, 12 // side, 3 * wide**2)
+    around = torch.zeros(3, 8 + 2 * margin, 12 + 2 * margin)
+    around[:, margin:-margin, margin:-margin] = x[1]
+    for row, column in ((0, 0), (1, 2)):
+        expected = around[:, row * side : row * side + wide, column * side : column * side + wide]
+        assert torch.equal(seen[1, row, column], expected.flatten())
 
 
 def test_scales_of_both_players():
@@ -88,7 +93,7 @@ def test_scales_of_both_players():
         ((28, 28), (7, 7), 8, 1),
     ]
     assert stages(model.discriminator) == [((14, 14), (7, 7), 32, 1), ((7, 7), (7, 7), 64, 1)]
-    assert [view.in_features for view in model.discriminator.views] == [4, 16]
+    assert [view.in_features for view in model.discriminator.views] == [16, 64]
 
 
 @pytest.mark.parametrize("patch", [1, 2, 4])

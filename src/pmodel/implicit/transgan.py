@@ -5,20 +5,23 @@ doublings of the grid by pixel shuffling, which makes four tokens of each out of
 
 .. math:: h'_{2r + i,\, 2c + j,\, f} = h_{r,\, c,\, 4f + 2i + j}, \qquad i, j \in \{0, 1\},
 
-until each token is a pixel: a linear map and tanh give its colours. Where features are too few to be quartered so often, the
-first doublings are bicubic and keep them, as the paper's do for large pictures.
+until each token is a pixel: a linear map gives its colours. Where features are too few to be quartered so often, the first
+doublings are bicubic and keep them, as the paper's do for large pictures.
 
-The discriminator's tokens are squares of the picture. Between its blocks the grid is averaged over squares of four, and as many
-features of squares twice as large as before are put beside them. At the end a class token reads all, and becomes a logit.
+The discriminator's tokens are squares of the picture, each seen with a margin of half its side, as in the authors' program for
+small pictures: where squares end at each other, what a stroke does between two of them is for attention to find out, and ragged
+digits passed for data. Between its blocks the grid is averaged over squares of four, and as many features of squares twice as
+large as before are put beside them. At the end a class token reads all, and becomes a logit.
 
 Attention is over the whole grid where that is small, and within windows elsewhere.
 
 What differs from the paper, beside no weight decay: the relativistic loss with zero-centred penalties on data and samples
 (Huang et al. 2024, https://arxiv.org/abs/2501.05441) for a Wasserstein loss with four updates of the discriminator for each
 of the generator; in the discriminator leaky rectifiers for GELU, because they have no second derivative to compute in a
-penalty, and the generator's norm; a tanh of the colours; features that are divided evenly between the squares of a scale and
-what was seen of smaller ones; of the last block, what does not reach the class token is left out. The paper's differentiable
-augmentation is an option, ``changes=["translation", "hole", "colour"]``: it is for runs that see each picture many times.
+penalty, and the generator's norm; the same norm of the generator's last tokens; features that are divided evenly between the
+squares of a scale and what was seen of smaller ones; of the last block, what does not reach the class token is left out. The
+paper's differentiable augmentation is an option, ``changes=["translation", "hole", "colour"]``: it is for runs that see each
+picture many times.
 """
 
 from __future__ import annotations
@@ -77,8 +80,6 @@ class TransGAN(PicturePair):
         "tiny": {"latent": 8, "width": 16, "discriminator_width": 16, "heads": 2},
         "small": {"latent": 32, "width": 64, "discriminator_width": 32, "heads": 2},
     }
-    # under a penalty of 1, as the other pairs have, minutes of training made no digits
-    game = Game(penalty=0.1, penalised_part=0.25)
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class TransGAN(PicturePair):
         given: Domain | None = None,
         *,
         latent: int = 64,
-        width: int = 128,
+        width: int = 256,
         depths: Sequence[int] = (1,),
         discriminator_width: int = 64,
         discriminator_depths: Sequence[int] = (1, 1),
@@ -146,7 +147,8 @@ class _Generator(nn.Module):
         h = first(self.start(z).reshape(len(z), *first.grid, first.features))
         for stage in self.stages[1:]:
             h = stage(interpolated(h) if stage.features == h.shape[-1] else shuffled(h))
-        picture = torch.tanh(self.colours(h)).permute(0, 3, 1, 2)
+        # no tanh: one that saturates before the players have met, at black, tells the generator nothing
+        picture = cast(Tensor, self.colours(normed(h))).permute(0, 3, 1, 2)
         return picture[..., : self.size[0], : self.size[1]]
 
 
@@ -158,7 +160,7 @@ class _Discriminator(nn.Module):
         self.patch = patch
         before = [0, *(stage.features for stage in stages)]
         self.views = nn.ModuleList(
-            nn.Linear(colours * (patch * 2**scale) ** 2, after - seen)
+            nn.Linear(colours * _wide(patch * 2**scale) ** 2, after - seen)
             for scale, (seen, after) in enumerate(pairwise(before))
         )
         self.stages = nn.ModuleList(stages)
@@ -215,10 +217,18 @@ def averaged(h: Tensor) -> Tensor:
 
 
 def squares(x: Tensor, side: int) -> Tensor:
-    """The pixels of each square of a picture, ``(N, C, R · side, S · side)`` to ``(N, R, S, C · side²)``."""
-    n, colours, height, width = x.shape
-    parts = x.reshape(n, colours, height // side, side, width // side, side)
-    return parts.permute(0, 2, 4, 1, 3, 5).flatten(3)
+    """The pixels of each square of a picture with a margin, ``(N, C, R · side, S · side)`` to ``(N, R, S, C · w²)``.
+
+    The margin has half a side, and a pixel at least; w is the side with both margins. Around the picture there are zeros.
+    """
+    wide = _wide(side)
+    margin = (wide - side) // 2
+    parts = F.pad(x, (margin,) * 4).unfold(2, wide, side).unfold(3, wide, side)
+    return parts.permute(0, 2, 3, 1, 4, 5).flatten(3)
+
+
+def _wide(side: int) -> int:
+    return side + 2 * max(1, side // 2)
 
 
 def _grids(shape: tuple[int, ...]) -> list[Size]:
