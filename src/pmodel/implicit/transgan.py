@@ -147,7 +147,7 @@ class _Generator(nn.Module):
         h = first(self.start(z).reshape(len(z), *first.grid, first.features))
         for stage in self.stages[1:]:
             h = stage(interpolated(h) if stage.features == h.shape[-1] else shuffled(h))
-        # no tanh: one that saturates before the players have met, at black, tells the generator nothing
+        # no tanh: at black it saturates before there is a digit, and then the generator hears nothing more
         picture = cast(Tensor, self.colours(normed(h))).permute(0, 3, 1, 2)
         return picture[..., : self.size[0], : self.size[1]]
 
