@@ -16,7 +16,7 @@ from pmodel.implicit.equalised import (
     MinibatchDeviation,
     PixelNorm,
 )
-from pmodel.implicit.game.halvings import doubled, halved, halved_sides
+from pmodel.implicit.game.halvings import doubled, halved
 from pmodel.implicit.game.penalties import squared_slopes
 from pmodel.implicit.progan import ProGAN, grown_at
 from pmodel.learning import Batch
@@ -105,18 +105,6 @@ def test_minibatch_deviation_is_the_mean_deviation_of_all_features():
     s.backward()
     assert s.item() < 0.01
     assert bool(alike.grad.isfinite().all())
-
-
-@pytest.mark.parametrize("size", [(28, 28), (7, 7), (5, 2), (1, 3), (1, 1)])
-def test_halving_gives_back_what_was_doubled(size):
-    x = noise(2, 3, *halved_sides(size))
-    assert doubled(x, size).shape == (2, 3, *size)
-    assert torch.equal(halved(doubled(x, size)), x)
-
-
-def test_halving_takes_the_mean_of_the_pixels_that_there_are():
-    x = torch.arange(15.0).reshape(1, 1, 3, 5)
-    assert halved(x).tolist() == [[[[3.0, 5.0, 6.5], [10.5, 12.5, 14.0]]]]
 
 
 # Growth

@@ -97,8 +97,7 @@ class _Generator(nn.Module):
         self.start = nn.Sequential(
             nn.Linear(latent + labels, width), nn.LeakyReLU(SLOPE), nn.Linear(width, math.prod(self.corner))
         )
-        scales = zip(reversed(channels_at), reversed(self.sizes[1:]), strict=True)
-        self.norms = nn.ModuleList(nn.GroupNorm(groups(c, size), c) for c, size in scales)
+        self.norms = nn.ModuleList(nn.GroupNorm(groups(c), c) for c in reversed(channels_at))
         sides = [*reversed(channels_at), shape[0]]
         self.doublings = nn.ModuleList(TransposedConvolution(a, b, 4, 2, 1) for a, b in pairwise(sides))
 

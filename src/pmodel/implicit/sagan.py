@@ -121,9 +121,9 @@ class SelfAttention(nn.Module):
 class _Norm(nn.Module):
     """Group normalisation whose scales and shifts are the label's."""
 
-    def __init__(self, channels: int, size: tuple[int, int], labels: int) -> None:
+    def __init__(self, channels: int, labels: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups(channels, size), channels, affine=not labels)
+        self.norm = nn.GroupNorm(groups(channels), channels, affine=not labels)
         self.affine = nn.Embedding(labels, 2 * channels) if labels else None
         if self.affine is not None:
             nn.init.normal_(self.affine.weight, std=0.1)
@@ -139,10 +139,10 @@ class _Norm(nn.Module):
 class _Up(nn.Module):
     """A residual block that doubles the sides and cuts them to ``size``."""
 
-    def __init__(self, inputs: int, outputs: int, small: tuple[int, int], size: tuple[int, int], labels: int) -> None:
+    def __init__(self, inputs: int, outputs: int, size: tuple[int, int], labels: int) -> None:
         super().__init__()
         self.size = size
-        self.before, self.between = _Norm(inputs, small, labels), _Norm(outputs, size, labels)
+        self.before, self.between = _Norm(inputs, labels), _Norm(outputs, labels)
         self.first, self.second = (nn.Conv2d(a, outputs, 3, padding=1) for a in (inputs, outputs))
         self.skip = nn.Conv2d(inputs, outputs, 1)
 
@@ -175,11 +175,11 @@ class _Generator(nn.Module):
         sides = [*reversed(widths(sizes, channels)), channels]
         self.corner = (sides[0], *sizes[-1])
         self.start = nn.Linear(latent, sides[0] * sizes[-1][0] * sizes[-1][1])
-        scales = zip(pairwise(sides), pairwise(reversed(sizes)), strict=True)
-        self.blocks = nn.ModuleList(_Up(a, b, small, size, labels) for (a, b), (small, size) in scales)
+        scales = zip(pairwise(sides), reversed(sizes[:-1]), strict=True)
+        self.blocks = nn.ModuleList(_Up(a, b, size, labels) for (a, b), size in scales)
         self.looking = max(0, len(self.blocks) - 2)  # at half the picture's sides, where there is such a scale
         self.attention = SelfAttention(sides[self.looking + 1])
-        self.norm = _Norm(channels, sizes[0], 0)
+        self.norm = _Norm(channels, 0)
         self.colours = nn.Conv2d(channels, shape[0], 3, padding=1)
 
     def forward(self, z: Tensor, given: Tensor | None) -> Tensor:

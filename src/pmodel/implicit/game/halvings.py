@@ -14,6 +14,8 @@ __all__ = ["doubled", "groups", "halved", "halved_sides", "halvings", "widths"]
 
 CORNER = 7
 """Pictures are halved until neither side is longer than this: at least once, and twice above 4×4."""
+GROUPED = 16
+"""Channels of a group. Of two normalised together too little is left of how bright a picture is: flat grounds were mottled."""
 
 
 def halvings(shape: tuple[int, ...], corner: int = CORNER) -> list[tuple[int, int]]:
@@ -50,6 +52,6 @@ def widths(sizes: list[tuple[int, int]], channels: int) -> list[int]:
     return [channels * 2**step for step in range(len(sizes) - 1)]
 
 
-def groups(channels: int, size: tuple[int, int]) -> int:
-    """At most eight groups to normalise in, each of several values: normalising one value would leave nothing of it."""
-    return math.gcd(8, channels) if math.prod(size) >= 4 else 1
+def groups(channels: int) -> int:
+    """How many groups of channels are normalised, each of ``GROUPED`` or more."""
+    return math.gcd(channels, max(1, channels // GROUPED))
