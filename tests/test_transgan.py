@@ -111,14 +111,20 @@ def test_the_logit_depends_on_every_pixel_through_every_scale(fresh, patch):
 
 
 def test_a_picture_is_seen_at_its_place(fresh):
-    """Moved or mirrored it is another one: nothing in the discriminator looks away from places."""
-    model = TransGAN(PICTURE, **SMALL)
+    """Moved so that no square's content changes, the picture is another one by the vectors of places, and by nothing else."""
+    model = TransGAN(PICTURE, **SMALL, discriminator_depths=(1,))
+    (stage,) = model.discriminator.stages
+    x = torch.randn(4, 1, 8, 8, generator=seeded())
+    x[..., [0, 3, 4, 7]] = 0  # where the halves change places, squares and their margins see zeros
+
+    def same():
+        return torch.allclose(model.discriminator(x, None), model.discriminator(x.roll(4, 3), None), atol=1e-6)
+
     with torch.no_grad():
-        for stage in model.discriminator.stages:
-            stage.places.normal_(generator=seeded())
-        x = torch.randn(4, 1, 8, 8, generator=seeded())
-        logits = [model.discriminator(y, None) for y in (x, x.flip(3), x.roll(2, 2), x.roll(4, 3))]
-    assert all((logits[0] - other).abs().min() > 1e-6 for other in logits[1:])
+        stage.places.zero_()
+        assert same()
+        stage.places.normal_(generator=seeded())
+        assert not same()
 
 
 @pytest.mark.parametrize("given", [None, LABEL])
@@ -151,7 +157,7 @@ def test_the_penaltys_gradient_is_that_of_finite_differences(fresh):
     """Differentiated twice, through attention, norms and squares of both scales: along a random direction of all parameters."""
     model = TransGAN(PICTURE, **SMALL).double()
     x = torch.randn(3, 1, 8, 8, generator=seeded(), dtype=torch.float64)
-    parameters = list(model.discriminator.parameters())[:-1]
+    parameters = list(model.discriminator.parameters())
     directions = [torch.randn(p.shape, generator=seeded(n), dtype=torch.float64) for n, p in enumerate(parameters)]
 
     def penalty():
@@ -212,9 +218,14 @@ def test_a_sample_does_not_depend_on_the_others_in_its_batch(fresh):
 
 
 def test_windows_change_what_is_seen_and_not_the_rest(fresh):
-    """Full attention has as many parameters but for places; the two differ, and one is counted to hold fewer weights."""
+    """Parts have the same shapes but for the biases of attention; with the same weights the two differ, and one holds fewer."""
     domain = Discrete((1, 32, 32), 256)
     windows, full = (TransGAN(domain, **SMALL, window=window) for window in (8, 32))
+    shared = {name: part for name, part in windows.state_dict().items() if not name.endswith("attention.bias")}
+    missing, unexpected = full.load_state_dict(shared, strict=False)
+    assert all(name.endswith("attention.bias") for name in missing)
+    assert not unexpected
+    assert not torch.equal(windows.sample(4, generator=0), full.sample(4, generator=0))
     held, all_held = windows.attention_entries
     assert full.attention_entries == (all_held, all_held)
     assert held == sum(2 * side**2 * 64 for side in (8, 16, 32, 16, 8))
@@ -228,8 +239,7 @@ def large():
 
 
 def test_the_papers_sizes_for_256_pixels(large):
-    """Those of the authors' program, but for windows in both players wherever a grid is larger than 16, and the
-    discriminator's features, which double.
+    """Those of the authors' program, but for windows in both players wherever a grid is larger than 16, and squares of 4×4.
 
     The generator's grid is doubled five times, twice of them bicubically; windows are of 16, the first squares of 4×4 pixels.
     """

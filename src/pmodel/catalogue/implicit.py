@@ -60,7 +60,7 @@ MODELS: tuple[Row, ...] = (
         domains=("discrete",),
         year=2021,
         paper="https://arxiv.org/abs/2102.07074",
-        line="transformers without convolutions in both players, with attention within windows",
+        line="transformers in both players, with attention within windows",
     ),
     Row(
         name="cyclegan",

@@ -19,10 +19,12 @@ What differs from the paper:
 - The relativistic loss with zero-centred penalties (Huang et al. 2024) for the hinge loss and for weights divided by their
   largest singular value (Miyato et al. 2018), which bounds the slope of a linear map by one and that of a 3×3 convolution by
   three. ``spectral=true loss=hinge penalty=0 lead=4`` is the paper's game, which in minutes of training gave one digit for all
-  z, or nearly. With both bounds on its slopes the discriminator could hardly tell samples from data for half of the training.
+  z, or nearly. With ``spectral=true`` beside the default penalty the discriminator could hardly tell samples from data for half
+  of the training.
 - Group instead of batch normalisation: the generator is then the same function of z while it learns and while it rests.
-- Fewer channels and scales: its networks were made for 128×128. They too go down to 4×4, so that the last features see the
-  whole picture. The discriminator has leaky rectifiers, and after its last halving no further block.
+- Fewer channels and scales: its networks were made for 128×128, and attended at 32×32; these attend at half the sides. They too
+  go down to 4×4, so that the last features see the whole picture. The discriminator has leaky rectifiers, and after its last
+  halving no further block.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ class SAGAN(PicturePair):
         given: A class label, told to both players; or None.
         latent: Entries of z.
         channels: Channels next to the picture; they double with each halving of its sides.
-        spectral: Whether the weights of both players are divided by their largest singular value.
+        spectral: Whether the weights of both players are divided by their largest singular value; of what labels choose, those
+            of the discriminator.
         game: Options of the game, fields of ``game.game.Game``.
 
     Raises:
@@ -91,7 +94,7 @@ class SAGAN(PicturePair):
         self.discriminator = _Discriminator(judged, labels, channels, biased=self.game.biased)
         if spectral:
             _divide(self.generator)
-            _divide(self.discriminator)
+            _divide(self.discriminator, nn.Embedding)
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> SAGAN:
@@ -215,8 +218,11 @@ class _Discriminator(nn.Module):
         return logits.float()
 
 
-def _divide(player: nn.Module) -> None:
-    """Let linear maps use their weights over their largest singular value, by a power iteration at each call that learns."""
+def _divide(player: nn.Module, *others: type[nn.Module]) -> None:
+    """Let linear maps and ``others`` use their weights over their largest singular value.
+
+    It is found by a power iteration at each call that learns.
+    """
     for part in list(player.modules()):
-        if isinstance(part, (nn.Conv2d, nn.Linear)):
+        if isinstance(part, (nn.Conv2d, nn.Linear, *others)):
             spectral_norm(part)

@@ -1,4 +1,6 @@
-r"""TransGAN (Jiang, Chang & Wang 2021, https://arxiv.org/abs/2102.07074): two transformers, and no convolution in either.
+r"""TransGAN (Jiang, Chang & Wang 2021, https://arxiv.org/abs/2102.07074): two transformers.
+
+No convolution is in either, but for the overlap of what the discriminator first sees.
 
 The generator maps z to a small grid of tokens. Blocks of attention and perceptrons (``nn.grid_attention``) alternate with
 doublings of the grid by pixel shuffling, which makes four tokens of each out of its features,
@@ -8,20 +10,19 @@ doublings of the grid by pixel shuffling, which makes four tokens of each out of
 until each token is a pixel: a linear map gives its colours. Where features are too few to be quartered so often, the first
 doublings are bicubic and keep them, as the paper's do for large pictures.
 
-The discriminator's tokens are squares of the picture, each seen with a margin of half its side, as in the authors' program for
-small pictures: where squares end at each other, what a stroke does between two of them is for attention to find out, and ragged
-digits passed for data. Between its blocks the grid is averaged over squares of four, and as many features of squares twice as
-large as before are put beside them. At the end a class token reads all, and becomes a logit.
+The discriminator's tokens are squares of the picture, each with a margin of half its side, as the authors' program sees the
+smallest squares of pictures of 256×256. Without margins only attention could tell how a stroke goes on in the next square, and
+ragged digits passed for data. Between its blocks the grid is averaged over squares of four, and as many features of squares
+twice as large as before are put beside them. At the end a class token reads all, and becomes a logit.
 
 Attention is over the whole grid where that is small, and within windows elsewhere.
 
-What differs from the paper, beside no weight decay: the relativistic loss with zero-centred penalties on data and samples
-(Huang et al. 2024, https://arxiv.org/abs/2501.05441) for a Wasserstein loss with four updates of the discriminator for each
-of the generator; in the discriminator leaky rectifiers for GELU, because they have no second derivative to compute in a
-penalty, and the generator's norm; the same norm of the generator's last tokens; features that are divided evenly between the
-squares of a scale and what was seen of smaller ones; of the last block, what does not reach the class token is left out. The
-paper's differentiable augmentation is an option, ``changes=["translation", "hole", "colour"]``: it is for runs that see each
-picture many times.
+What differs from the paper: the relativistic loss with zero-centred penalties on data and samples (Huang et al. 2024,
+https://arxiv.org/abs/2501.05441) for a Wasserstein loss with four updates of the discriminator for each of the generator; in
+the discriminator leaky rectifiers for GELU, because they have no second derivative to compute in a penalty, and the generator's
+norm; the same norm of the generator's last tokens; margins of squares of all scales; of the last block, what does not reach the
+class token is left out. The paper's differentiable augmentation is an option, ``changes=["translation", "hole", "colour"]``: it
+is for runs that see each picture many times.
 """
 
 from __future__ import annotations
@@ -64,11 +65,10 @@ class TransGAN(PicturePair):
         depths: The generator's blocks at each scale from the coarsest; the last number holds for all finer ones, and those
             for which a picture has no scale are not used.
         discriminator_width: Features of the discriminator's tokens at its coarsest scale; half as many at each finer one.
-        discriminator_depths: Its blocks at each scale from the finest, on a grid of which it starts; no more scales than these,
-            and fewer where a picture has not as many.
-        patch: Pixels along the smallest squares, a power of two; a small picture has smaller ones.
+        discriminator_depths: Its blocks at each scale, from the smallest squares on; a picture with fewer scales uses fewer.
+        patch: Side of the smallest squares without their margins, a power of two; a small picture has smaller ones.
         window: The longest side of a window; grids no larger than that have full attention.
-        heads: Of all attentions.
+        heads: Of every attention.
         game: Options of the game, fields of ``game.game.Game``.
 
     Raises:
@@ -219,7 +219,8 @@ def averaged(h: Tensor) -> Tensor:
 def squares(x: Tensor, side: int) -> Tensor:
     """The pixels of each square of a picture with a margin, ``(N, C, R · side, S · side)`` to ``(N, R, S, C · w²)``.
 
-    The margin has half a side, and a pixel at least; w is the side with both margins. Around the picture there are zeros.
+    The margin has half a side, and a pixel at least; w is the side with both margins. Around the picture there are zeros,
+    which is the middle of the levels.
     """
     wide = _wide(side)
     margin = (wide - side) // 2

@@ -13,8 +13,8 @@ A block adds attention, and then a perceptron of each token, to what it was give
 :math:`h / \sqrt{\mathrm{mean}(h^2)}` over a token's features (Karras et al. 2018), which has nothing to learn.
 
 A penalty on slopes differentiates attention twice, which fused kernels cannot be. There the formula is computed step by step,
-and without a GPU everywhere: given E, the kernel for processors is slower than the formula. That for a GPU never holds the
-weights.
+and without a GPU everywhere: given E, the kernel for processors is slower than the formula. Those for a GPU do not hold
+the weights where one fits the sizes.
 """
 
 from __future__ import annotations
@@ -129,8 +129,7 @@ class GridAttention(nn.Module):
 
     def __init__(self, features: int, heads: int, window: Size, *, twice: bool = False) -> None:
         super().__init__()
-        if features % heads:
-            raise BadInput("A token's features are a multiple of the heads.", got=f"{features} features, {heads} heads")
+        _require_divided(features, heads)
         self.heads, self.twice = heads, twice
         self.inward, self.outward = nn.Linear(features, 3 * features, bias=False), nn.Linear(features, features)
         size = tuple(2 * side - 1 for side in window)
@@ -185,6 +184,7 @@ class Stage(nn.Module):
         super().__init__()
         if grid[0] % window[0] or grid[1] % window[1]:
             raise BadInput("The sides of a window divide those of the grid.", got=f"window {window}, grid {grid}")
+        _require_divided(features, heads)
         self.grid, self.window, self.features, self.heads = grid, window, features, heads
         self.places = learned(*grid, features)
         self.blocks = nn.Sequential(*(Block(features, heads, window, twice=twice) for _ in range(depth)))
@@ -198,3 +198,8 @@ class Stage(nn.Module):
         tokens = self.grid[0] * self.grid[1]
         seen = tokens if full else self.window[0] * self.window[1]
         return len(self.blocks) * self.heads * tokens * seen
+
+
+def _require_divided(features: int, heads: int) -> None:
+    if features % heads:
+        raise BadInput("A token's features are a multiple of the heads.", got=f"{features} features, {heads} heads")
