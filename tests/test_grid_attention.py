@@ -200,6 +200,7 @@ def test_memory_of_windows_is_less_by_the_weights_they_lack(twice):
         (lambda: Stage((4, 6), (4, 4), 4, 2, 1), "divide"),
         (lambda: Stage((4, 6), (3, 3), 4, 2, 1), "divide"),
         (lambda: GridAttention(6, 4, (2, 2)), "6 features, 4 heads"),
+        (lambda: Stage((2, 2), (2, 2), 6, 4, 0), "6 features, 4 heads"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(make, named):

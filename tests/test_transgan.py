@@ -241,7 +241,7 @@ def large():
 def test_the_papers_sizes_for_256_pixels(large):
     """Those of the authors' program, but for windows in both players wherever a grid is larger than 16, and squares of 4×4.
 
-    The generator's grid is doubled five times, twice of them bicubically; windows are of 16, the first squares of 4×4 pixels.
+    The generator's grid is doubled five times, twice of them bicubically; windows are of 16.
     """
     found = [((8 * 2**s,) * 2, (min(16, 8 * 2**s),) * 2) for s in range(6)]
     features = [1024, 1024, 1024, 256, 64, 16]

@@ -62,8 +62,8 @@ class SAGAN(PicturePair):
         given: A class label, told to both players; or None.
         latent: Entries of z.
         channels: Channels next to the picture; they double with each halving of its sides.
-        spectral: Whether the weights of both players are divided by their largest singular value; of what labels choose, those
-            of the discriminator.
+        spectral: Whether the weights of both players, and the discriminator's vectors of labels, are divided by their largest
+            singular value.
         game: Options of the game, fields of ``game.game.Game``.
 
     Raises:

@@ -53,5 +53,5 @@ def widths(sizes: list[tuple[int, int]], channels: int) -> list[int]:
 
 
 def groups(channels: int) -> int:
-    """How many groups of channels are normalised, each of ``GROUPED`` or more."""
+    """How many groups are normalised: of ``GROUPED`` channels or more each, and one where there are fewer channels."""
     return math.gcd(channels, max(1, channels // GROUPED))
