@@ -11,44 +11,32 @@ is whole. ``scripts/implicit`` makes ``docs/implicit.md`` of the results; the gr
 
 from __future__ import annotations
 
-import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
+from budgeted import ROOT, Asked, asked
 from machine import machine
 
 import pmodel
 from pmodel.pictures import grid, png
-from pmodel.storage import read_json
 
 DATA = ("mnist", "fashion-mnist", "fashion-mnist:8", "faces")
 ROWS = (*(f"{model}:{data}" for model in ("dcgan", "sagan") for data in DATA), "progan:faces", "transgan:mnist")
 N, SHOWN = 2000, 64
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS, GRIDS, RUNS = (
-    ROOT / folder for folder in ("benchmarks/results/adversarial", "docs/implicit", "runs/adversarial")
-)
+RESULTS, GRIDS = (ROOT / folder for folder in ("benchmarks/results/adversarial", "docs/implicit"))
 
 
-def measured(row: str, budget: float, seed: int) -> tuple[dict[str, Any], bytes]:
+def measured(row: str, todo: Asked) -> tuple[dict[str, Any], bytes]:
     """What is found of a pair after its budget, and a grid of its first samples."""
     kind, _, name = row.partition(":")
-    data, folder = pmodel.load_data(name), RUNS / f"{_file(row)}-{budget:.0f}-{seed}"
-    model: Any = pmodel.fit(kind, data, budget=budget, seed=seed, out=folder, resume=True)
-    record = read_json(folder / "run.json")
-    metrics = pmodel.evaluate(model, data, n=N, seed=seed).metrics
-    found = {
-        "images_seen": record["result"]["images"],
-        "training_seconds": round(record["result"]["seconds"]),
-        "arithmetic": "{precision}, {layout}, {threads} threads".format(**record["plan"]),
-        "parameters": model.size,
-        **{key: _beside_floor(metrics[key]) for key in ("fid", "recall", "judge") if key in metrics},
-    }
+    data = pmodel.load_data(name)
+    model, run = todo.trained(kind, data, f"adversarial/{_file(row)}")
+    metrics = pmodel.evaluate(model, data, n=N, seed=todo.seed).metrics
+    found = {**run, **{key: _beside_floor(metrics[key]) for key in ("fid", "recall", "judge") if key in metrics}}
     if "class_shares" in metrics:
         found["classes"] = _classes(metrics["class_shares"])
-    return found, png(grid(model.sample(SHOWN, generator=seed), data.domain, columns=16))
+    return found, png(grid(model.sample(SHOWN, generator=todo.seed), data.domain, columns=16))
 
 
 def _beside_floor(metric: dict[str, Any]) -> dict[str, Any]:
@@ -70,22 +58,13 @@ def _file(row: str) -> str:
 
 def main() -> None:
     """Measure what was asked for, and keep it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", default=ROWS)
-    parser.add_argument("--budget", type=float, default=900.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    for folder in (RESULTS, GRIDS):
-        folder.mkdir(parents=True, exist_ok=True)
-    for row in asked.rows:
-        found, picture = measured(row, asked.budget, asked.seed)
-        found["protocol"] = f"default options, budget {asked.budget:.0f} s, seed {asked.seed}, {N} samples"
-        found["machine"] = machine()
-        (RESULTS / f"{_file(row)}.json").write_text(json.dumps(found, indent=2) + "\n")
-        (GRIDS / f"{_file(row)}.png").write_bytes(picture)
+    todo = asked(__doc__, ROWS)
+    for row in todo.rows:
+        found, picture = measured(row, todo)
+        found |= {"protocol": f"default options, {todo.protocol}, {N} samples", "machine": machine()}
         print(row, json.dumps(found, indent=2), flush=True)
+        todo.keep(RESULTS / f"{_file(row)}.json", found)
+        todo.keep(GRIDS / f"{_file(row)}.png", picture)
 
 
 if __name__ == "__main__":

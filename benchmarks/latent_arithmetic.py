@@ -1,27 +1,28 @@
 """Glasses by arithmetic on codes: what a direction of z does to drawn faces, read by a judge that knows what is on them.
 
-    PMODEL_DATA=... python benchmarks/latent_arithmetic.py [MODEL] [--budget SECONDS] [--seed N] [--people N]
+    PMODEL_DATA=... python benchmarks/latent_arithmetic.py [MODEL] [--budget SECONDS] [--seed N] [--threads N]
 
 An adversarial pair learns ``faces`` without labels. The direction of glasses is a difference of means of z, with less without
 them, in two ways: of *codes* of training faces, and of draws of z whose *samples* the judge tells apart, which need no search.
-It is added, once and twice, to the codes of test faces without glasses, and taken from those with them.
+Both are given one length, that of the second, whose means are of many more; so is a *random* direction. They are added, once
+and twice, to the codes of test faces without glasses, and taken from those with them.
 
-Three numbers of each set of pictures: the share that the judge takes for faces with glasses, and the shares whose background
-and whose hat linear probes of the judge's features read as they read them in the pictures before the change: what should have
-stayed. Beside them the pictures before (each face as its code makes it) and a random direction of the same length.
+Of each set of pictures: the share that the judge takes for faces with glasses; the shares whose background and whose hat linear
+probes of the judge's features read as they read them in the pictures before the change, which should have stayed, and how
+often these probes are right on data; and how far levels moved. Beside them the pictures before, each face as its code makes it.
 The run is that of ``adversarial.py``: trained here if it is not there, and gone on with if it was stopped.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
+from budgeted import ROOT, Asked, asked
 from machine import machine
 from torch import Tensor
+from torch.nn.functional import normalize
 
 import pmodel
 from pmodel.data import Dataset, Split, in_memory
@@ -29,46 +30,60 @@ from pmodel.evaluation import judges_folder
 from pmodel.metrics.judge import Judge, judge_for
 from pmodel.pictures import grid, png
 from pmodel.randomness import generator
-from pmodel.storage import read_json
-from pmodel.tasks import linear_probe
+from pmodel.tasks.probes import linear_layer
 
 KEPT = ("background", "hat")
 """Factors that glasses have nothing to do with."""
 TIMES = (1.0, 2.0)
 """How often the direction is added."""
-DRAWS, PROBED, SHOWN = 4000, 2000, 12
-HERE = Path(__file__).resolve().parent
-RESULTS, RUNS, DOCS = HERE / "results", HERE.parent / "runs" / "adversarial", HERE.parent / "docs"
+CODES, PEOPLE, DRAWS, PROBED, SHOWN = 250, 100, 4000, 2000, 12
+"""Training faces with glasses, and as many without, whose codes are sought; test faces of each kind; draws of z; faces that
+probes learn from, and that they are held to; and pictures of each row that are shown."""
+RESULTS, DOCS = ROOT / "benchmarks" / "results", ROOT / "docs" / "implicit"
 
 
 class Reader:
-    """What is on pictures of faces: glasses by the judge, factors by linear probes of its features."""
+    """What is on pictures of faces: glasses by the judge, factors by linear probes of its features.
+
+    Args:
+        data: Faces and their factors.
+
+    Attributes:
+        accuracy: The share of test faces whose factor each probe reads rightly.
+    """
 
     def __init__(self, data: Dataset) -> None:
         judge = judge_for(data, judges_folder())
         assert isinstance(judge, Judge)
-        self.judge, self.data = judge, data
-        part = data.train.take(torch.arange(PROBED))
-        self.features, self.factors = judge(in_memory(part.x)), part.factors
+        self.judge, columns = judge, {name: data.factor_names.index(name) for name in KEPT}
+        train, test = (_features_and_factors(judge, split) for split in (data.train, data.test))
+        self.probes = {
+            name: linear_layer(train[0], train[1][:, at], len(data.factor_values[name]), penalty=1.0)
+            for name, at in columns.items()
+        }
+        read = self.factors(test[0])
+        self.accuracy = {name: _share(read[name] == test[1][:, at]) for name, at in columns.items()}
 
-    def glasses(self, x: Tensor) -> Tensor:
+    def factors(self, features: Tensor) -> dict[str, Tensor]:
+        """The values of the factors as the probes read them, ``(N,)`` each."""
+        return {name: (features.double() @ w.T + b).argmax(1) for name, (w, b) in self.probes.items()}
+
+    def glasses(self, features: Tensor) -> Tensor:
         """Whether the judge takes each picture for a face with glasses, ``(N,)``."""
-        return self.judge.classified(self.judge(x)).argmax(1) > 0
-
-    def factor(self, x: Tensor, name: str) -> Tensor:
-        """The value of a named factor as the probe reads it, ``(N,)``."""
-        assert self.factors is not None
-        y = self.factors[:, self.data.factor_names.index(name)].long()
-        return linear_probe(self.features, y, self.judge(x), len(self.data.factor_values[name]), penalty=1.0).argmax(1)
+        return self.judge.classified(features).argmax(1) > 0
 
     def read(self, x: Tensor, before: Tensor) -> dict[str, float]:
-        """The share with glasses, and the shares that are read as before, of pictures in the same order."""
-        same = {name: self.factor(x, name) == self.factor(before, name) for name in KEPT}
-        return {
-            "glasses": _share(self.glasses(x)),
-            **{f"{name} kept": _share(stayed) for name, stayed in same.items()},
-            "levels_moved": round(float((x - before).abs().double().mean()), 2),
-        }
+        """The share with glasses, the shares that are read as before, and the move in levels, of pictures in the same order."""
+        features, old = self.judge(x), self.factors(self.judge(before))
+        kept = {f"{name} kept": _share(values == old[name]) for name, values in self.factors(features).items()}
+        moved = round(float((x - before).abs().double().mean()), 2)
+        return {"glasses": _share(self.glasses(features)), **kept, "levels moved": moved}
+
+
+def _features_and_factors(judge: Judge, split: Split) -> tuple[Tensor, Tensor]:
+    part = split.take(torch.arange(PROBED))
+    assert part.factors is not None
+    return judge(in_memory(part.x)), part.factors.long()
 
 
 def _share(found: Tensor) -> float:
@@ -81,14 +96,13 @@ def people(split: Split, *, glasses: bool, n: int) -> Tensor:
     return in_memory(split.x)[((split.y > 0) == glasses).nonzero().flatten()[:n]]
 
 
-def directions(model: Any, data: Dataset, reader: Reader, n: int) -> dict[str, Tensor]:
-    """The direction of glasses by either way, ``(latent,)``, and a random one as long as the first."""
-    of_codes = [model.encode(people(data.train, glasses=glasses, n=n)).mean.mean(0) for glasses in (True, False)]
+def directions(model: Any, data: Dataset, reader: Reader) -> dict[str, Tensor]:
+    """The direction of glasses by either way as it is, and a random one, ``(latent,)``."""
+    of_codes = [model.encode(people(data.train, glasses=glasses, n=CODES)).mean.mean(0) for glasses in (True, False)]
     z = torch.randn(DRAWS, model.latent, generator=generator(0, "draws"))
-    seen = reader.glasses(model.decode(z).mean)
-    found = {"codes": of_codes[0] - of_codes[1], "samples": z[seen].mean(0) - z[~seen].mean(0)}
+    seen = reader.glasses(reader.judge(model.decode(z).mean))
     other = torch.randn(model.latent, generator=generator(0, "random"))
-    return {**found, "random": other * (found["codes"].norm() / other.norm())}
+    return {"codes": of_codes[0] - of_codes[1], "samples": z[seen].mean(0) - z[~seen].mean(0), "random": other}
 
 
 def changed(model: Any, reader: Reader, x: Tensor, ways: dict[str, Tensor], sign: int) -> tuple[dict[str, Any], Tensor]:
@@ -105,36 +119,38 @@ def changed(model: Any, reader: Reader, x: Tensor, ways: dict[str, Tensor], sign
     return found, torch.cat([row[:SHOWN] for row in shown])
 
 
+def measured(name: str, data: Dataset, todo: Asked) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What is found of one model, and a picture of each way."""
+    model, run = todo.trained(name, data, f"adversarial/{name}-faces")
+    reader = Reader(data)
+    raw = directions(model, data, reader)
+    ways = {way: normalize(direction, dim=0) * raw["samples"].norm() for way, direction in raw.items()}
+    found: dict[str, Any] = {
+        **run,
+        "judge_accuracy": reader.judge.record["accuracy"],
+        "probe_accuracy": reader.accuracy,
+        "lengths": {way: round(float(raw[way].norm()), 3) for way in ("codes", "samples")},
+        "cosine": round(float(torch.cosine_similarity(raw["codes"], raw["samples"], 0)), 3),
+    }
+    pictures = {}
+    for way, glasses in (("put on", False), ("taken off", True)):
+        x = people(data.test, glasses=glasses, n=PEOPLE)
+        found[way], rows = changed(model, reader, x, ways, -1 if glasses else 1)
+        pictures[way] = png(grid(rows, data.domain, columns=SHOWN))
+    said = f"{name} by default options, {todo.protocol}, codes of {CODES} training faces and {PEOPLE} test faces of each kind"
+    return {**found, "n": PEOPLE, "protocol": said, "machine": machine()}, pictures
+
+
 def main() -> None:
     """Train, search, add, and read."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", default="dcgan")
-    parser.add_argument("--budget", type=float, default=900.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--people", type=int, default=100, help="faces with glasses, and as many without, in each split"
-    )
-    asked = parser.parse_args()
+    todo = asked(__doc__, ("dcgan", "sagan", "progan", "transgan"), default=["dcgan"])
     data = pmodel.load_data("faces")
-    folder = RUNS / f"{asked.model}-faces-{asked.budget:.0f}-{asked.seed}"
-    model: Any = pmodel.fit(asked.model, data, budget=asked.budget, seed=asked.seed, out=folder, resume=True)
-    reader = Reader(data)
-    ways = directions(model, data, reader, asked.people)
-    found: dict[str, Any] = {
-        "protocol": f"{asked.model}, budget {asked.budget:.0f} s, seed {asked.seed}, {asked.people} faces of each kind",
-        "machine": machine(),
-        "images_seen": read_json(folder / "run.json")["result"]["images"],
-        "judge_accuracy": reader.judge.record["accuracy"],
-        "cosine": round(float(torch.cosine_similarity(ways["codes"], ways["samples"], 0)), 3),
-    }
-    for name, glasses in (("put on", False), ("taken off", True)):
-        x = people(data.test, glasses=glasses, n=asked.people)
-        found[name], pictures = changed(model, reader, x, ways, -1 if glasses else 1)
-        drawn = png(grid(pictures, data.domain, columns=SHOWN))
-        (DOCS / f"latent-arithmetic-{name.replace(' ', '-')}.png").write_bytes(drawn)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"latent-arithmetic-{asked.model}.json").write_text(json.dumps(found, indent=2) + "\n")
-    print(json.dumps(found, indent=2))
+    for name in todo.rows:
+        found, pictures = measured(name, data, todo)
+        print(json.dumps(found, indent=2), flush=True)
+        todo.keep(RESULTS / f"latent-arithmetic-{name}.json", found)
+        for way, picture in pictures.items():
+            todo.keep(DOCS / f"glasses-{way.replace(' ', '-')}-{name}.png", picture)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Modes of Stacked MNIST that DCGANs find in a stated time: of 1 000, on 26 000 samples.
 
-    PMODEL_DATA=... python benchmarks/stacked.py [ROW]… [--budget 10800] [--seed 0] [--threads 1]
+    PMODEL_DATA=... python benchmarks/stacked.py [ROW]… [--budget 1800] [--seed 0] [--threads N]
 
 ``default`` has the model's own options. ``unstabilised`` is the game of the first DCGAN (``loss=nonsaturating penalty=0``),
 ``minimax`` that of 2014, and ``packed`` the unstabilised one whose discriminator judges two pictures at once, which is what
-PacGAN cures it by. All share the networks, the optimiser and the budget, in seconds of the clock from planning to the last
-weights; ``cpu_seconds`` are those of all threads, of a run that was not stopped.
+PacGAN cures it by; its batches hold twice as many pictures, so that there are as many verdicts. All share the networks, the
+optimiser and the budget, in seconds of the clock from planning to the last weights.
 
 Modes are read by the judge of MNIST, channel by channel: ``modes`` with at least one sample, clear or not, as in published
 figures; ``clear_modes`` with at least one of which the judge is 90 % sure. ``kl`` is that of their shares from the true ones
@@ -18,20 +18,17 @@ are kept in ``results/stacked.json`` one by one, and samples in ``docs/implicit`
 
 from __future__ import annotations
 
-import argparse
 import json
-import resource
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
+from budgeted import ROOT, Asked, asked
 from machine import machine
 from torch import Tensor
 
 import pmodel
 from pmodel.data import in_memory
-from pmodel.errors import Diverged
 from pmodel.evaluation import judges_folder
 from pmodel.metrics.classes import clear_share
 from pmodel.metrics.features import Extractor
@@ -39,43 +36,17 @@ from pmodel.metrics.judge import judge_for
 from pmodel.metrics.modes import class_modes
 from pmodel.pictures import grid, png
 from pmodel.randomness import generator
-from pmodel.storage import load, read_json
 
 N, SHOWN, PART = 26_000, 96, 2_000
 """Samples that are judged, those that are shown, and those that are drawn at a time."""
-HERE = Path(__file__).resolve().parent
-OUT, RUNS, DOCS = HERE / "results" / "stacked.json", HERE.parent / "runs" / "stacked", HERE.parent / "docs" / "implicit"
-ROWS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "unstabilised": {"loss": "nonsaturating", "penalty": 0.0},
-    "minimax": {"loss": "minimax", "penalty": 0.0},
-    "packed": {"loss": "nonsaturating", "penalty": 0.0, "packing": 2},
+OUT, DOCS = ROOT / "benchmarks" / "results" / "stacked.json", ROOT / "docs" / "implicit"
+ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "default": ({}, {}),
+    "unstabilised": ({"loss": "nonsaturating", "penalty": 0.0}, {}),
+    "minimax": ({"loss": "minimax", "penalty": 0.0}, {}),
+    "packed": ({"loss": "nonsaturating", "penalty": 0.0, "packing": 2}, {"batch": 32}),
 }
-"""The options of each row."""
-
-
-def fitted(row: str, data: pmodel.Dataset, budget: float, seed: int) -> tuple[Any, dict[str, Any]]:
-    """A model after its budget, or as it last was well, and what its run says."""
-    folder = RUNS / f"{row}-{budget:.0f}-{seed}"
-    new, began = not folder.exists(), time.process_time()
-    try:
-        model = pmodel.fit("dcgan", data, budget=budget, seed=seed, out=folder, resume=True, **ROWS[row])
-        ended = "at its end"
-    except Diverged as error:
-        model, ended = load(folder), error.problem
-    spent = time.process_time() - began
-    record = read_json(folder / "run.json")
-    result = record.get("result", {})
-    return model, {
-        "ended": ended,
-        "images_seen": result.get("images"),
-        "steps": result.get("steps"),
-        "training_seconds": round(result.get("seconds", 0.0)),
-        "cpu_seconds": round(spent) if new else None,
-        "arithmetic": f"{record['plan']['precision']}, {record['plan']['layout']}",
-        "parameters": model.size,
-        "health": [verdict["name"] for verdict in record.get("health", [])],
-    }
+"""The options of each row, and settings of its recipe."""
 
 
 def sampled(model: Any, seed: int) -> Tensor:
@@ -100,43 +71,35 @@ def judged(judge: Extractor, x: Tensor, shares: Tensor) -> dict[str, Any]:
     }
 
 
-def measured(row: str, data: pmodel.Dataset, judge: Extractor, budget: float, seed: int) -> dict[str, Any]:
-    """One training and its samples."""
+def measured(row: str, data: pmodel.Dataset, judge: Extractor, todo: Asked) -> tuple[dict[str, Any], bytes]:
+    """What is found of one training, and a grid of its first samples."""
     assert data.shares is not None
-    model, found = fitted(row, data, budget, seed)
+    options, settings = ROWS[row]
+    model, found = todo.trained("dcgan", data, f"stacked/{row}", settings, **options)
     began = time.perf_counter()
-    x = sampled(model, seed)
+    x = sampled(model, todo.seed)
     drawn = time.perf_counter()
     modes = judged(judge, x, data.shares)
     cost = {"sampling_seconds": round(drawn - began, 1), "judging_seconds": round(time.perf_counter() - drawn, 1)}
-    (DOCS / f"stacked-{row}.png").write_bytes(png(grid(x[:SHOWN].long(), data.domain, columns=16)))
-    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    return {"options": ROWS[row], "budget": budget, "seed": seed, **found, **modes, **cost, "peak_memory_mib": peak}
+    said = {"options": options, "settings": settings, "protocol": f"{todo.protocol}, {N} samples", "machine": machine()}
+    return {**found, **modes, **cost, **said}, png(grid(x[:SHOWN].long(), data.domain, columns=16))
 
 
 def main() -> None:
     """Measure the rows that were asked for, or all, and keep each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", choices=[[], *ROWS])
-    parser.add_argument("--budget", type=float, default=10_800.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0, help="0 is as many as there are")
-    asked = parser.parse_args()
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
+    todo = asked(__doc__, ROWS, budget=1800)
     data = pmodel.load_data("stacked-mnist")
     judge = judge_for(data, judges_folder())
     assert data.shares is not None
-    for folder in (OUT.parent, DOCS):
-        folder.mkdir(exist_ok=True)
     kept: dict[str, Any] = json.loads(OUT.read_text()) if OUT.exists() else {"rows": {}}
     same = {"data": data.hash, "judge": judge.name, "n": N}
     if any(kept.get(name) != value for name, value in same.items()):  # of another measure: not beside these
         kept = {**same, "floor": judged(judge, in_memory(data.test.x)[:N], data.shares), "rows": {}}
-    for row in asked.rows or ROWS:
-        kept["rows"][row] = {**measured(row, data, judge, asked.budget, asked.seed), "machine": machine()}
-        OUT.write_text(json.dumps(kept, indent=2) + "\n")
+    for row in todo.rows:
+        kept["rows"][row], picture = measured(row, data, judge, todo)
         print(row, json.dumps(kept["rows"][row], indent=2), flush=True)
+        todo.keep(OUT, kept)
+        todo.keep(DOCS / f"stacked-{row}.png", picture)
 
 
 if __name__ == "__main__":

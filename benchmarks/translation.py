@@ -1,6 +1,6 @@
 """What fifteen minutes of training make of CycleGAN, on two pairs of sets whose true translation is known.
 
-    PMODEL_DATA=... python benchmarks/translation.py [shapes] [recoloured] [--budget SECONDS] [--seed N]
+    PMODEL_DATA=... python benchmarks/translation.py [shapes] [recoloured] [--budget SECONDS] [--seed N] [--threads N]
 
 ``shapes``: drawn shapes, plain to striped. The texture is judged by a classifier of ``shapes``, trained on both; content is
 where a translation differs from the ground that its source was drawn on, and its overlap (IoU) is that with the true mask.
@@ -14,17 +14,15 @@ channel's levels changed so that its histogram is that of the other set, and the
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
+from budgeted import ROOT, Asked, asked
 from machine import machine
 from torch import Tensor
 
-import pmodel
 from pmodel.data import (
     Dataset,
     draw_shapes,
@@ -39,32 +37,14 @@ from pmodel.data import (
 from pmodel.evaluation import judges_folder
 from pmodel.metrics.judge import Judge, judge_for
 from pmodel.pictures import grid, png
-from pmodel.storage import read_json
 
 SHOWN = 16
 """Pictures of each kind that are shown."""
-HERE = Path(__file__).resolve().parent
-RESULTS, RUNS, DOCS = HERE / "results", HERE.parent / "runs" / "translation", HERE.parent / "docs"
+RESULTS, DOCS = ROOT / "benchmarks" / "results", ROOT / "docs"
 
 Measured = Mapping[str, float]
 Measure = Callable[[Tensor], Measured]
 """From translations of all sources, in order, to what is found of them."""
-
-
-def fitted(row: str, data: Dataset, budget: float, seed: int) -> tuple[Any, dict[str, Any]]:
-    """A model after its budget, and what its run says."""
-    folder = RUNS / f"{row}-{budget:.0f}-{seed}"
-    model = pmodel.fit("cyclegan", data, budget=budget, seed=seed, out=folder, resume=True)
-    record = read_json(folder / "run.json")
-    plan, result = record["plan"], record["result"]
-    return model, {
-        "images_seen": result["images"],
-        "steps": result["steps"],
-        "training_seconds": round(result["seconds"]),
-        "arithmetic": f"{plan['precision']}, {plan['layout']}",
-        "parameters": model.size,
-        "health": [verdict["name"] for verdict in record.get("health", [])],
-    }
 
 
 def matched(x: Tensor, reference: Tensor) -> Tensor:
@@ -77,8 +57,10 @@ def matched(x: Tensor, reference: Tensor) -> Tensor:
     return torch.stack(parts, 1)
 
 
-def directions(model: Any, data: Dataset, truths: tuple[Tensor, Tensor], measures: tuple[Measure, Measure]) -> Any:
-    """What is found of translations of the test data, and of the references, there and back."""
+def directions(
+    model: Any, data: Dataset, truths: tuple[Tensor, Tensor], measures: tuple[Measure, Measure]
+) -> tuple[dict[str, Any], bytes]:
+    """What is found of translations of the test data, and of the references, there and back; and the first, a row each."""
     assert data.origin is not None
     a, b = in_memory(data.origin.test.x), in_memory(data.test.x)
     targets = in_memory(data.train.x), in_memory(data.origin.train.x)
@@ -91,29 +73,19 @@ def directions(model: Any, data: Dataset, truths: tuple[Tensor, Tensor], measure
             kind: {key: round(value, 4) for key, value in (measure(x) | {"levels_off": _off(x, truth)}).items()}
             for kind, x in kinds.items()
         } | {"n": len(source)}
-    return found
+    rows = (a, made[0], truths[0], b, made[1], truths[1])
+    return found, png(grid(torch.cat([row[:SHOWN].long() for row in rows]), data.domain, columns=SHOWN))
 
 
 def _off(x: Tensor, truth: Tensor) -> float:
     return float((x.float() - truth.float()).abs().mean())
 
 
-def show(name: str, model: Any, data: Dataset, truths: tuple[Tensor, Tensor]) -> None:
-    """Draw sources, their translations and the truth, there and back, one row each."""
-    assert data.origin is not None
-    a, b = (in_memory(part.test.x)[:SHOWN] for part in (data.origin, data))
-    there, back = model.sample(given=a, generator=0), model.sample(given=b, generator=0, backwards=True)
-    rows = (a, there, truths[0][:SHOWN], b, back, truths[1][:SHOWN])
-    (DOCS / f"translation-{name}.png").write_bytes(
-        png(grid(torch.cat([row.long() for row in rows]), data.domain, columns=SHOWN))
-    )
-
-
-def shapes(budget: float, seed: int) -> dict[str, Any]:
+def shapes(todo: Asked) -> tuple[dict[str, Any], bytes]:
     """Texture, content and error of shapes that were striped, and of stripes that were taken away."""
     plain, striped = load_data("shapes:plain"), load_data("shapes:striped")
     data = unpaired(plain, striped)
-    model, found = fitted("shapes", data, budget, seed)
+    model, run = todo.trained("cyclegan", data, "translation/shapes")
     judge = judge_for(load_data("shapes"), judges_folder())
     factors = plain.test.factors, striped.test.factors
 
@@ -129,14 +101,14 @@ def shapes(budget: float, seed: int) -> dict[str, Any]:
 
     truths = tuple(draw_shapes(own, texture=kind) for own, kind in zip(factors, ("striped", "plain"), strict=True))
     measures = tuple(measure(texture, own) for texture, own in zip((1, 0), factors, strict=True))
-    show("shapes", model, data, truths)
-    return {**found, "judge_accuracy": judge.record["accuracy"], **directions(model, data, truths, measures)}
+    found, picture = directions(model, data, truths, measures)
+    return {**run, "judge_accuracy": judge.record["accuracy"], **found}, picture
 
 
-def coloured(budget: float, seed: int) -> dict[str, Any]:
+def coloured(todo: Asked) -> tuple[dict[str, Any], bytes]:
     """Agreement with the truth of digits that were coloured, and of colours that were taken away."""
     data = unpaired(load_data("recoloured:grey"), load_data("recoloured:coloured"))
-    model, found = fitted("recoloured", data, budget, seed)
+    model, run = todo.trained("cyclegan", data, "translation/recoloured")
     judge = judge_for(load_data("mnist"), judges_folder())
     grey, colours = in_memory(data.origin.test.x)[:, :1], in_memory(data.test.x)
     read = greyed(colours)
@@ -149,8 +121,8 @@ def coloured(budget: float, seed: int) -> dict[str, Any]:
         return x.float().mean(1, keepdim=True).round()
 
     truths = recoloured(grey), read.expand(-1, 3, -1, -1)
-    show("recoloured", model, data, truths)
-    return {**found, **directions(model, data, truths, (measure(greyed, grey), measure(mean, read)))}
+    found, picture = directions(model, data, truths, (measure(greyed, grey), measure(mean, read)))
+    return {**run, **found}, picture
 
 
 def _classes(judge: Any, x: Tensor) -> Tensor:
@@ -165,17 +137,13 @@ ROWS = {"shapes": shapes, "recoloured": coloured}
 
 def main() -> None:
     """Measure the rows that were asked for, or all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", choices=[[], *ROWS])
-    parser.add_argument("--budget", type=float, default=900.0)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    RESULTS.mkdir(exist_ok=True)
-    for row in asked.rows or ROWS:
-        protocol = f"budget {asked.budget:.0f} s, seed {asked.seed}, default options"
-        result = {**ROWS[row](asked.budget, asked.seed), "protocol": protocol, "machine": machine()}
-        (RESULTS / f"translation-{row}.json").write_text(json.dumps(result, indent=2) + "\n")
-        print(row, json.dumps(result, indent=2), flush=True)
+    todo = asked(__doc__, ROWS)
+    for row in todo.rows:
+        found, picture = ROWS[row](todo)
+        found |= {"protocol": f"default options, {todo.protocol}", "machine": machine()}
+        print(row, json.dumps(found, indent=2), flush=True)
+        todo.keep(RESULTS / f"translation-{row}.json", found)
+        todo.keep(DOCS / f"translation-{row}.png", picture)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,28 @@ def test_unknown_names_come_with_the_nearest():
         make("mixture", Real((2,)), component=3)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "text"),
+    [
+        ("gan", {"penalty": "x"}, "penalty of gan must be a number"),
+        ("gan", {"changes": 3}, "changes of gan must be a list"),
+        ("gan", {"loss": ["hinge"]}, "loss of gan must be relativistic or"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_in_words(name, options, text):
+    with pytest.raises(BadInput, match=text):
+        make(name, Real((2,)), **options)
+
+
+def test_a_type_error_of_the_program_stays_one(monkeypatch):
+    def broken(*_, **__):
+        raise TypeError("a slip")
+
+    monkeypatch.setattr("pmodel.construction.wrapped", broken)
+    with pytest.raises(TypeError, match="a slip"):
+        make("gan", Real((2,)), penalty=1.0)
+
+
 def test_a_specification_cannot_be_nested_without_end():
     spec = make("gaussian", Real((1,))).spec()
     for _ in range(20):

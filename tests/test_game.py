@@ -162,7 +162,7 @@ def solved(game, p, q, steps=4000):
 
     Data are the first point with probability p, samples with q; the four pairs of a datum and a sample have their weights.
     """
-    logits = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    logits = torch.tensor([0.8, -1.3], dtype=torch.float64, requires_grad=True)  # at 0 some have already arrived
     optimiser = torch.optim.LBFGS([logits], max_iter=steps, line_search_fn="strong_wolfe")
 
     def closure():

@@ -226,6 +226,20 @@ def test_a_generator_of_directions_has_codes_on_the_sphere():
     assert torch.equal(model.decode(z).mean, model.decode(2 * z).mean)
 
 
+def test_where_nothing_is_observed_the_steps_lead_along_the_sphere_to_the_centre():
+    centre, weight = normal(5, 4), normal(4, 6, seed=1)
+    unseen = torch.zeros(5, 6, dtype=torch.bool)
+    search = Inversion(lambda z, given: z @ weight, iterations=50, spherical=True)
+    z = search(Target(torch.zeros(5, 6, dtype=torch.float64), unseen, None, centre), -centre + normal(5, 4, seed=2))
+    assert torch.allclose(z, 2 * torch.nn.functional.normalize(centre, dim=1), atol=0.1)
+
+
+def test_an_overflow_is_infinitely_far():
+    search = Inversion(lambda z, given: z * 1e200, iterations=1)
+    target = Target(normal(2, 3), torch.ones(2, 3, dtype=torch.bool), None, torch.zeros(2, 3, dtype=torch.float64))
+    assert search.energy(torch.ones(2, 3, dtype=torch.float64), target).tolist() == [torch.inf] * 2
+
+
 def test_a_pair_that_is_half_grown_finds_its_samples_again():
     model = tiny(ProGAN, PICTURE)
     model.advance(0.1)

@@ -12,6 +12,7 @@ from .errors import BadInput, NotSupported, PmodelError, unknown
 from .model import Model
 from .options import PRIOR, choices_of, options_of, parted, prior_of
 from .randomness import forked
+from .settings import typed
 from .wrappers import ByClass, Dequantised, Standardised, WithPrior
 
 __all__ = ["build", "make", "wrapped"]
@@ -42,8 +43,13 @@ def make(name: str, domain: Domain, given: Domain | None = None, *, seed: int = 
     for option in options:
         if option not in known:
             raise unknown(f"option of {name}", option, known)
-    with forked(seed, "init"):
-        model = wrapped(cls, domain, given, options)
+    try:
+        with forked(seed, "init"):
+            model = wrapped(cls, domain, given, options)
+    except TypeError as error:
+        if not isinstance(error, PmodelError):  # a value of another type was used as one of its own: say which
+            typed(name, options, {option: choice.type for option, choice in known.items()})
+        raise
     if domain.missing and not model.can("marginalise"):
         columns = [column.name for column in domain.columns if column.missing] if isinstance(domain, Table) else []
         raise NotSupported(

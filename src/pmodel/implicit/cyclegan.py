@@ -67,7 +67,8 @@ class CycleGAN(Samples, GradientTrained):
         cycle: Weight λ of the cycle.
         identity: Weight μ of the identity.
         pool: Earlier translations that are kept of each kind, to be shown to the discriminators again; 0 shows new ones only.
-        loss: ``squares``, or another loss of ``implicit.game`` that needs no penalty.
+        loss: ``squares``, or another loss of ``implicit.game``. There is no penalty here, without which ``relativistic`` need
+            not settle and ``wasserstein`` has no bound: it is refused.
 
     Raises:
         BadInput: if the data are not pictures, the two kinds have other domains, or the loss is not one of those.

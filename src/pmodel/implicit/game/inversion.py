@@ -121,7 +121,7 @@ class Inversion:
         """E at each code, ``(N,)``; infinite where it is not finite."""
         missed = target.missed(self.made(z, target.given)) / self.sigma
         energy = (missed.square().sum(1) + (z - target.centre).square().sum(1)) / 2
-        return energy.nan_to_num(nan=torch.inf)
+        return energy.nan_to_num(nan=torch.inf, posinf=torch.inf)
 
     def _nearest(self, target: Target, starts: Tensor) -> tuple[Tensor, Tensor]:
         """Of the starts the one with the least E for each datum, and this E."""
@@ -131,7 +131,7 @@ class Inversion:
             kept, x = part.observed.to(y.dtype), part.missed(torch.zeros_like(part.x))
             missed = (kept @ y.square().mT - 2 * x @ y.mT) / self.sigma**2  # the rest is the same for all starts
             far = starts.square().sum(1) - 2 * part.centre @ starts.mT
-            best[rows] = (missed + far).nan_to_num(nan=torch.inf).argmin(1)
+            best[rows] = (missed + far).nan_to_num(nan=torch.inf, posinf=torch.inf).argmin(1)
         z = starts[best]
         return z, self.energy(z, target)
 
