@@ -60,7 +60,7 @@ GAMES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "minimax": ({"loss": "minimax", "penalty": 0.0}, PLAIN),
     "non-saturating": ({"loss": "nonsaturating", "penalty": 0.0}, PLAIN),
     "penalties alone": ({}, PLAIN),
-    "no momentum alone": ({"loss": "minimax", "penalty": 0.0}, {**PLAIN, "betas": (0.0, 0.9)}),
+    "no momentum alone": ({"loss": "minimax", "penalty": 0.0}, {**PLAIN, "betas": (0.0, 0.999)}),
     "default": ({}, {}),
 }
 """Options and training settings."""

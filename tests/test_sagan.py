@@ -80,14 +80,21 @@ def test_weights_have_the_spectral_norm_one_once_the_iteration_has_settled():
             model.generator(z, y), model.discriminator(x, y)
     model.eval()
     found = {
-        name: float(torch.linalg.svdvals(module.weight.detach().flatten(1))[0])
+        name: float(torch.linalg.svdvals(matrix(module))[0])
         for name, module in model.named_modules()
         if hasattr(module, "parametrizations")
     }
-    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)]
-    assert set(found) == {*linear, "discriminator.embedding"}
+    kinds = torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear
+    linear = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    assert set(found) == {*linear, "discriminator.verdict.embedding"}
     assert not any(hasattr(module, "parametrizations") for module in SAGAN(PICTURE, latent=4, channels=4).modules())
     assert all(value == pytest.approx(1, abs=2e-2) for value in found.values()), found
+
+
+def matrix(layer):
+    """The weights of a layer, a row for each output."""
+    weight = layer.weight.detach()
+    return (weight.transpose(0, 1) if isinstance(layer, torch.nn.ConvTranspose2d) else weight).flatten(1)
 
 
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
@@ -107,13 +114,13 @@ def test_a_phase_moves_parameters_and_iterates_of_its_own_player_and_nothing_els
 
 
 def test_the_label_is_told_by_projection():
-    """D(x, y) = (w + e_y) phi(x), with the features taken on their way into the last layer."""
-    critic = SAGAN(PICTURE, LABEL, latent=4, channels=4).eval().discriminator
+    """D(x, y) = (w + e_y / 4) phi(x) of 16 features, which are taken on their way into the last layer."""
+    critic = SAGAN(PICTURE, LABEL, latent=4, channels=4, width=16).eval().discriminator
     x, taken = torch.randn(6, 1, 12, 12, generator=seeded()), []
-    critic.head.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0]))
+    critic.verdict.head.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0]))
     with torch.no_grad():
         logits = torch.stack([critic(x, torch.full((6,), label)) for label in range(3)])
-        expected = (critic.head.weight + critic.embedding.weight) @ taken[0].T
+        expected = (critic.verdict.head.weight + critic.verdict.embedding.weight / 4) @ taken[0].T
     assert torch.allclose(logits, expected, atol=1e-5)
     assert not torch.allclose(logits[0], logits[1], atol=1e-3)
 
@@ -123,6 +130,16 @@ def test_labels_shape_what_is_generated():
     z = torch.randn(4, 4, generator=seeded())
     model.eval()
     assert not torch.equal(model.generator(z, torch.zeros(4).long()), model.generator(z, torch.ones(4).long()))
+
+
+@pytest.mark.parametrize(("side", "seen"), [(64, 8), (32, 8), (28, 14), (12, 6), (4, 2)])
+def test_both_players_look_at_the_scale_next_to_the_smallest(side, seen):
+    model, found = SAGAN(Discrete((3, side, side), 256), latent=4, channels=4, width=8), []
+    for part in model.modules():
+        if isinstance(part, SelfAttention):
+            part.register_forward_pre_hook(lambda _, inputs: found.append(tuple(inputs[0].shape[2:])))
+    model.discriminator(model.generator(torch.zeros(1, 4), None), None)
+    assert found == [(seen, seen)] * 2
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 14), (1, 2, 3), (2, 5, 5)])
@@ -144,7 +161,8 @@ def test_pictures_of_any_size_and_colours(shape, given):
 )
 def test_slopes_can_be_penalised_through_attention(options):
     model = SAGAN(PICTURE, latent=4, channels=4, **options).train()
-    model.discriminator.attention.gain.data.fill_(0.5)
+    (attention,) = (part for part in model.discriminator.modules() if isinstance(part, SelfAttention))
+    attention.gain.data.fill_(0.5)
     phase = model.phases()[0]
     phase.loss(batch(), seeded()).total.backward(inputs=list(phase.parameters))
     assert all(p.grad.isfinite().all() for p in phase.parameters)

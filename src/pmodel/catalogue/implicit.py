@@ -49,7 +49,7 @@ MODELS: tuple[Row, ...] = (
         domains=("discrete",),
         year=2018,
         paper="https://arxiv.org/abs/1805.08318",
-        line="an adversarial pair of residual convolutions in which every place looks at all others",
+        line="an adversarial pair of convolutions in which every place looks at all others",
     ),
     Row(
         name="transgan",

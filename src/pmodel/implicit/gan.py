@@ -5,7 +5,7 @@ r"""Generative adversarial network (Goodfellow et al. 2014, https://arxiv.org/ab
 For points, rows of reals and small pictures. What differs from the paper by default is the game: the relativistic loss with
 zero-centred penalties on data and samples (Huang et al. 2024, https://arxiv.org/abs/2501.05441). With ``loss=minimax`` and
 ``penalty=0`` it is the paper's, between networks that are today's (its discriminator had maxout units and dropout). Played
-with the momentum that Adam has by default, that one keeps a few modes of a ring or none, and moves from one to the next
+with the momentum that Adam has by default, that one moves from some modes of a ring to others, or loses all
 (``docs/collapse.md``).
 
 Units are rectified: a generator of separate modes is steep between them and flat on them, which a few sharp bends make. With
