@@ -132,6 +132,14 @@ def test_labels_shape_what_is_generated():
     assert not torch.equal(model.generator(z, torch.zeros(4).long()), model.generator(z, torch.ones(4).long()))
 
 
+def test_slopes_of_attention_are_right_and_theirs_too():
+    layer = SelfAttention(8).double()
+    layer.gain.data.fill_(0.7)
+    x = torch.randn(1, 8, 3, 4, generator=seeded(), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layer, x)
+    assert torch.autograd.gradgradcheck(layer, x)
+
+
 @pytest.mark.parametrize(("side", "seen"), [(64, 8), (32, 8), (28, 14), (12, 6), (4, 2)])
 def test_both_players_look_at_the_scale_next_to_the_smallest(side, seen):
     model, found = SAGAN(Discrete((3, side, side), 256), latent=4, channels=4, width=8), []
