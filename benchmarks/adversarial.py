@@ -34,7 +34,7 @@ def measured(row: str, todo: Asked) -> tuple[dict[str, Any], bytes]:
     model, run = todo.trained(kind, data, f"adversarial/{_file(row)}")
     metrics = pmodel.evaluate(model, data, n=N, seed=todo.seed).metrics
     found = {**run, **{key: _beside_floor(metrics[key]) for key in ("fid", "recall", "judge") if key in metrics}}
-    if "class_shares" in metrics:
+    if "class_shares" in metrics and len(data.label_names) > 1:  # of one class there is nothing to share
         found["classes"] = _classes(metrics["class_shares"])
     return found, png(grid(model.sample(SHOWN, generator=todo.seed), data.domain, columns=16))
 
