@@ -38,7 +38,7 @@ TIMES = (1.0, 2.0)
 """How often the direction is added."""
 CODES, PEOPLE, DRAWS, PROBED, SHOWN = 250, 100, 4000, 2000, 12
 """Training faces with glasses, and as many without, whose codes are sought; test faces of each kind; draws of z; faces that
-probes learn from, and that they are held to; and pictures of each row that are shown."""
+probes learn from, and that they are held to, at most; and pictures of each row that are shown."""
 RESULTS, DOCS = ROOT / "benchmarks" / "results", ROOT / "docs" / "implicit"
 
 
@@ -81,7 +81,7 @@ class Reader:
 
 
 def _features_and_factors(judge: Judge, split: Split) -> tuple[Tensor, Tensor]:
-    part = split.take(torch.arange(PROBED))
+    part = split.take(torch.arange(min(PROBED, len(split))))
     assert part.factors is not None
     return judge(in_memory(part.x)), part.factors.long()
 
