@@ -12,7 +12,7 @@ as in the authors' program (each place then looks at a quarter as many), and :ma
 what is near, then what is far. A label is told to the generator by the scales and shifts of its normalisation and to the
 discriminator by projection (Miyato & Koyama 2018),
 
-.. math:: D(x, y) = (w + e_y)^\top \phi(x) + b.
+.. math:: D(x, y) = (w + e_y / \sqrt d)^\top \phi(x) + b, \qquad \phi(x) \in R^d.
 
 What differs from the paper:
 
