@@ -6,7 +6,8 @@ Each run has so many seconds on one thread, from planning to the last weights. O
 of high quality (within three standard deviations) belongs to, the share of these samples, and KL of their modes' shares from
 equal ones, in nats (``pmodel.metrics.modes``). Beside the default, for the first five seeds: the minimax game without a
 penalty under Adam as it comes, at a constant rate and without an average of the weights; ``docs/collapse.md`` takes the two
-apart. Results are kept in ``results/modes.json``, seed by seed: started again, the script goes on with those that lack.
+apart. Results are kept in ``results/modes.json``, seed by seed: started again, the script goes on with those that lack. A trial
+of another budget is printed, and replaces nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pmodel.metrics.modes import found_modes, high_quality
 from pmodel.storage import write_json
 
 N = 2500
+BUDGET = 30.0
 OUT = Path(__file__).resolve().parent / "results" / "modes.json"
 AS_IT_COMES = {"betas": (0.9, 0.999), "schedule": "constant", "ema": 0.0}
 """Settings of Adam."""
@@ -64,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="*", default=["ring", "grid"])
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--budget", type=float, default=30.0)
+    parser.add_argument("--budget", type=float, default=BUDGET)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     protocol = "one thread a run; samples of the run's own seed"
@@ -78,15 +80,13 @@ def main() -> None:
                 .setdefault(name, {})
                 .setdefault(row, {"options": options, "settings": settings, "seeds": []})
             )
-            known = {(run["seed"], run["budget"]) for run in of["seeds"]}
-            for seed in range(min(asked.seeds, most)):
-                if (seed, asked.budget) in known:
-                    continue
+            known = {run["seed"] for run in of["seeds"]} if asked.budget == BUDGET else set()
+            for seed in sorted(set(range(min(asked.seeds, most))) - known):
                 run = measured(name, seed, asked.budget, options, settings)
-                others = [other for other in of["seeds"] if other["seed"] != seed]
-                of["seeds"] = sorted([*others, run], key=lambda run: int(run["seed"]))
-                write_json(OUT, kept)
                 print(name, row, run, flush=True)
+                if asked.budget == BUDGET:
+                    of["seeds"] = sorted([*of["seeds"], run], key=lambda run: int(run["seed"]))
+                    write_json(OUT, kept)
 
 
 if __name__ == "__main__":

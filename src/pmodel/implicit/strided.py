@@ -64,8 +64,8 @@ class Generator(nn.Module):
         self.doublings = nn.ModuleList(
             TransposedConvolution(a, b, 4, 2, 1) for a, b in pairwise([*channels_at, shape[0]])
         )
-        self.scale = _next_to_smallest(self.sizes)
-        self.between = _made(between, self.sizes, channels)
+        self.scale = _scale_between(self.sizes)
+        self.between = between(channels_at[-self.scale]) if between and self.scale else nn.Identity()
 
     def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
         """From ``(N, inputs)`` and labels ``(N,)`` or None to ``(N, C, H, W)`` on [-1, 1]."""
@@ -123,8 +123,8 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         for scale, (a, b) in enumerate(pairwise([shape[0], *channels_at]), start=1):
             layers += [nn.Conv2d(a, b, KERNEL, 2, KERNEL // 2), nn.LeakyReLU(SLOPE)]
-            if between and scale == _next_to_smallest(sizes):
-                layers.append(_made(between, sizes, channels))
+            if between and scale == _scale_between(sizes):
+                layers.append(between(b))
         flat = channels_at[-1] * math.prod(sizes[-1])
         self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, width), nn.LeakyReLU(SLOPE))
         self.verdict = Verdict(nn.Linear(width, 1, bias=biased), labels)
@@ -135,14 +135,7 @@ class Discriminator(nn.Module):
         return logits
 
 
-def _next_to_smallest(sizes: list[tuple[int, int]]) -> int:
-    """Of the scales below the picture's."""
-    return max(1, len(sizes) - 2)
-
-
-def _made(between: Layer | None, sizes: list[tuple[int, int]], channels: int) -> nn.Module:
-    """The layer for the scale next to the smallest."""
-    scale = _next_to_smallest(sizes)
-    if between is None or max(sizes[scale]) == 1:
-        return nn.Identity()
-    return between(widths(sizes, channels)[scale - 1])
+def _scale_between(sizes: list[tuple[int, int]]) -> int:
+    """Which of the scales below the picture's, counted from 1, the layer between stands at; 0 where that is one place alone."""
+    scale = max(1, len(sizes) - 2)
+    return scale if max(sizes[scale]) > 1 else 0
