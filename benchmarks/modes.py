@@ -5,9 +5,9 @@
 Each run has so many seconds on one thread, from planning to the last weights. Of 2 500 samples: modes that at least one sample
 of high quality (within three standard deviations) belongs to, the share of these samples, and KL of their modes' shares from
 equal ones, in nats (``pmodel.metrics.modes``). Beside the default, for the first five seeds: the minimax game without a
-penalty under Adam as it comes, at a constant rate and without an average of the weights; ``docs/collapse.md`` takes the two
-apart. Results are kept in ``results/modes.json``, seed by seed: started again, the script goes on with those that lack. A trial
-of another budget is printed, and replaces nothing.
+penalty under Adam's usual betas, at the default's rate after its warm-up, and without an average of the weights;
+``docs/collapse.md`` takes the two apart. Results are kept in ``results/modes.json``, seed by seed: started again, the script
+goes on with those that lack. A trial of another budget is printed, and replaces nothing.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from pmodel.storage import write_json
 N = 2500
 BUDGET = 30.0
 OUT = Path(__file__).resolve().parent / "results" / "modes.json"
-AS_IT_COMES = {"betas": (0.9, 0.999), "schedule": "constant", "ema": 0.0}
+USUAL = {"betas": (0.9, 0.999), "schedule": "constant", "ema": 0.0}
 """Settings of Adam."""
 ROWS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "default": ({}, {}, 20),
-    "minimax": ({"loss": "minimax", "penalty": 0.0}, AS_IT_COMES, 5),
+    "minimax": ({"loss": "minimax", "penalty": 0.0}, USUAL, 5),
 }
 """Options, settings of the recipe, and seeds at most."""
 
@@ -65,21 +65,21 @@ def main() -> None:
     """Measure what was asked for and is not there, and keep it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="*", default=["ring", "grid"])
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=20, help="how many at most")
     parser.add_argument("--budget", type=float, default=BUDGET)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     protocol = "one thread a run; samples of the run's own seed"
     kept: dict[str, Any] = {"runs": {}, "n": N, "protocol": protocol, "machine": machine()}
-    if OUT.exists():
-        kept |= {"runs": json.loads(OUT.read_text())["runs"]}
+    if OUT.exists() and (found := json.loads(OUT.read_text()))["n"] == N:
+        kept["runs"] = found["runs"]
     for name in asked.data:
         for row, (options, settings, most) in ROWS.items():
-            of = (
-                kept["runs"]
-                .setdefault(name, {})
-                .setdefault(row, {"options": options, "settings": settings, "seeds": []})
-            )
+            same = json.loads(json.dumps({"options": options, "settings": settings}))
+            of = kept["runs"].setdefault(name, {}).get(row, {})
+            if any(of.get(key) != value for key, value in same.items()):  # of another measure: not beside these
+                of = {**same, "seeds": []}
+            kept["runs"][name][row] = of
             known = {run["seed"] for run in of["seeds"]} if asked.budget == BUDGET else set()
             for seed in sorted(set(range(min(asked.seeds, most))) - known):
                 run = measured(name, seed, asked.budget, options, settings)

@@ -238,7 +238,7 @@ def test_a_translation_does_not_depend_on_the_others_in_its_batch(fresh):
         (Discrete((1, 8, 8), 17), {}, BadInput, "both kinds"),
         (Discrete((3, 8, 8), 256), {}, BadInput, "both kinds"),
         (LABEL, {}, BadInput, "second set"),
-        (PICTURE, {"channels": 0}, RangeError, "0"),
+        (PICTURE, {"channels": 0}, RangeError, "channels"),
         (PICTURE, {"blocks": -1}, RangeError, "-1"),
         (PICTURE, {"pool": 1.5}, RangeError, "1.5"),
         (PICTURE, {"cycle": -1.0}, RangeError, "cycle"),

@@ -26,6 +26,7 @@ from pmodel.train.explanation import explain
 from pmodel.train.neighbours import Columns, copied, differ, nearest
 from pmodel.train.verdicts.chains import diverging
 from pmodel.train.verdicts.codes import dead_codes, levels_of, silent_codes
+from pmodel.train.verdicts.discriminator import saturation
 from pmodel.train.verdicts.posterior import posterior_collapse, silent_layers
 from pmodel.train.verdicts.remedies import Patient
 
@@ -579,6 +580,17 @@ def test_a_collapse_is_told_before_the_saturation_that_was_heard_first(clouds):
 def test_a_critic_or_a_perfect_fit_is_not_saturated(clouds, losses):
     told = heard(Drawn(clouds.domain), clouds, [(200 + k, losses) for k in range(2 * WINDOW)])
     assert not any(told)
+
+
+def test_only_a_bounded_loss_of_next_to_nothing_is_a_victory():
+    """A Wasserstein critic is there where it cannot tell. CycleGAN, without a penalty, is not sent to a game that needs one."""
+    reports = [{"d.loss": 0.0, "d.real": 0.1, "d.fake": 0.1}] * WINDOW
+    assert saturation("d", reports, WINDOW, Patient({"loss": "wasserstein", "penalty": 10.0})) is None
+    pair, cycle = (
+        saturation("d", reports, WINDOW, Patient({"loss": "hinge", **more})) for more in ({"penalty": 0.0}, {})
+    )
+    assert "loss=relativistic" in pair.remedy
+    assert "loss=relativistic" not in cycle.remedy
 
 
 def test_a_loss_explodes_when_it_stays_large(clouds):

@@ -322,20 +322,22 @@ def test_a_number_of_iterations_that_is_none_is_refused(iterations):
 
 
 @pytest.mark.parametrize(
-    "call",
+    ("call", "named"),
     [
-        lambda model: model.encode(torch.zeros(2, 4), given=0),
-        lambda model: model.encode(torch.zeros(2, 3)),
-        lambda model: model.encode(torch.full((2, 3), torch.nan), given=0),
-        lambda model: model.decode(torch.zeros(2, 5), given=0),
-        lambda model: model.decode(torch.zeros(2, 4)),
-        lambda model: model.complete(torch.zeros(2, 3), torch.ones(2, dtype=torch.bool), given=0),
-        lambda model: model.complete(torch.zeros(2, 3), torch.ones(3, dtype=torch.bool), given=0, iterations=0.5),
+        (lambda model: model.encode(torch.zeros(2, 4), given=0), "4"),
+        (lambda model: model.encode(torch.zeros(2, 3)), "given"),
+        (lambda model: model.encode(torch.full((2, 3), torch.nan), given=0), "nan|finite"),
+        (lambda model: model.decode(torch.zeros(2, 5), given=0), "5"),
+        (lambda model: model.decode(torch.zeros(2, 4)), "given"),
+        (lambda model: model.complete(torch.zeros(2, 3), torch.ones(2, dtype=torch.bool), given=0), "observed"),
+        (
+            lambda model: model.complete(torch.zeros(2, 3), torch.ones(3, dtype=torch.bool), given=0, iterations=0.5),
+            "iterations",
+        ),
     ],
 )
-def test_bad_input_is_refused(call):
+def test_bad_input_is_refused(call, named):
     model = tiny(GAN, Real((3,)), LABEL)
     assert model.latent == 4
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(BadInput, match=named):
         call(model)
-    assert str(caught.value).strip()

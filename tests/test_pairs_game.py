@@ -114,6 +114,13 @@ def test_a_discriminator_has_a_bias_where_its_loss_sees_one(name, loss, biased):
     assert (head.bias is not None) is biased
 
 
-def test_a_wasserstein_critic_is_not_left_without_a_bound():
-    with pytest.raises(BadInput, match="no bound"):
+@pytest.mark.parametrize("name", ["gan", *PICTURES])
+def test_a_wasserstein_critic_is_not_left_without_a_bound(name):
+    with pytest.raises(BadInput, match="penalty=0"):
+        pair(name, loss="wasserstein", penalty=0.0)
+
+
+def test_no_penalty_bounds_the_critics_of_cyclegan_and_spectral_norms_bound_those_of_sagan():
+    with pytest.raises(BadInput, match="loss=wasserstein"):
         CycleGAN(PICTURE, loss="wasserstein")
+    assert pair("sagan", loss="wasserstein", penalty=0.0, spectral=True).game.penalty == 0

@@ -322,7 +322,7 @@ def test_to_1024_pixels_the_pair_is_the_paper_s_and_as_large_as_it_says():
     [
         (Discrete((3,), 2), {}, BadInput, "levels=2"),
         (Real((1, 8, 8)), {}, BadInput, "Real"),
-        (PICTURE, {"latent": 0}, RangeError, "0"),
+        (PICTURE, {"latent": 0}, RangeError, "latent"),
         (PICTURE, {"channels": 2.5}, RangeError, "2.5"),
         (PICTURE, {"widest": 0}, RangeError, "widest"),
         (PICTURE, {"growth": 0.0}, RangeError, "growth"),

@@ -177,14 +177,14 @@ def test_slopes_can_be_penalised_through_attention(options):
 
 
 @pytest.mark.parametrize(
-    ("domain", "options", "error"),
+    ("domain", "options", "error", "named"),
     [
-        (Discrete((3,), 2), {}, BadInput),
-        (Real((1, 8, 8)), {}, BadInput),
-        (PICTURE, {"channels": 0}, RangeError),
-        (PICTURE, {"packing": 2, "given": LABEL}, BadInput),
+        (Discrete((3,), 2), {}, BadInput, "levels=2"),
+        (Real((1, 8, 8)), {}, BadInput, "Real"),
+        (PICTURE, {"channels": 0}, RangeError, "channels"),
+        (PICTURE, {"packing": 2, "given": LABEL}, BadInput, "packing=2"),
     ],
 )
-def test_bad_input_is_refused(domain, options, error):
-    with pytest.raises(error):
+def test_bad_input_is_refused(domain, options, error, named):
+    with pytest.raises(error, match=named):
         SAGAN(domain, **options)

@@ -197,6 +197,9 @@ def test_data_in_memory_cannot_be_loaded_again(two):
 def test_one_set_where_two_are_needed_and_two_where_one_is(two):
     with pytest.raises(BadInput, match="two sets"):
         pmodel.fit("cyclegan", two.origin, **TINY)
+    for measured in ({"steps": 10}, {"budget": 1.0}):
+        with pytest.raises(BadInput, match="two sets"):
+            pmodel.fit("cyclegan", load_data("digits"), channels=2, **measured)
     with pytest.raises(NotSupported, match="class label"):
         pmodel.fit("dcgan", two, **TINY)
     with pytest.raises(BadInput, match="conditional=true"):

@@ -69,7 +69,9 @@ def _describe(row: Row, *, as_json: bool) -> None:
         say("", *_about_prior(cls))
     for size, values in cls.sizes.items():
         say("", f"--size {size}: " + ", ".join(f"{k}={_shown(v)}" for k, v in values.items()))
-    say("", f"Set one: pmodel fit {row.name} --data digits --set {options[0]['name']}={_shown(options[0]['default'])}")
+    data = "shapes:plain --to shapes:striped" if cls.translates else "digits"
+    shown = next((o for o in options if o["default"] is not None), options[0])
+    say("", f"Set one: pmodel fit {row.name} --data {data} --set {shown['name']}={_shown(shown['default'])}")
 
 
 def options_json(cls: type[Model]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Two unpaired sets: pictures of one kind and pictures of another, of which none belongs to any.
+"""Two unpaired sets: pictures of one kind and pictures of another, in which none is paired with one of the other.
 
 ``unpaired(a, b)`` is the data set ``b`` that remembers ``a`` as its ``origin``: a model that translates learns p(b | a) from
 the two, with a permutation for each set and one count of steps for both. The hash is that of both.

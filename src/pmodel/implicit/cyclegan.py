@@ -1,6 +1,6 @@
 r"""Translation between two unpaired sets: the cycle-consistent pair of pairs (Zhu et al. 2017, https://arxiv.org/abs/1703.10593).
 
-Of pictures a of one kind and pictures b of another, none of which belongs to any, two generators G: a → b and F: b → a learn
+Of pictures a of one kind and pictures b of another, where no a is paired with a b, two generators G: a → b and F: b → a learn
 
 .. math::
 
@@ -67,8 +67,8 @@ class CycleGAN(Samples, GradientTrained):
         cycle: Weight λ of the cycle.
         identity: Weight μ of the identity.
         pool: Earlier translations that are kept of each kind, to be shown to the discriminators again; 0 shows new ones only.
-        loss: ``squares``, or another loss of ``implicit.game``. There is no penalty here, without which ``relativistic`` need
-            not settle and ``wasserstein`` has no bound: it is refused.
+        loss: ``squares``, or another loss of the adversarial pairs. There is no penalty on slopes here: ``wasserstein``, which
+            has no bound without one, is refused, and ``relativistic`` need not settle.
 
     Raises:
         BadInput: if the data are not pictures, the two kinds have other domains, or the loss is not one of those.
@@ -104,9 +104,8 @@ class CycleGAN(Samples, GradientTrained):
             hint = "read both alike: --set data.size=32 --set data.channels=3"
             raise BadInput("Pictures of both kinds need one size, colours and levels.", got=(given, domain), hint=hint)
         if loss == "wasserstein":
-            raise BadInput(
-                "This game has no penalty, without which a Wasserstein critic has no bound.", got=loss, hint="squares"
-            )
+            words = "This game has no penalty, without which a Wasserstein critic has no bound."
+            raise BadInput(words, got=f"loss={loss}", hint="loss=squares, hinge or nonsaturating")
         for name, value, least in (("channels", channels, 1), ("blocks", blocks, 0), ("pool", pool, 0)):
             require_whole(name, value, least)
         for name, weight in (("cycle", cycle), ("identity", identity)):

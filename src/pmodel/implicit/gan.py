@@ -8,8 +8,8 @@ zero-centred penalties on data and samples (Huang et al. 2024, https://arxiv.org
 with the momentum that Adam has by default, that one moves from some modes of a ring to others, or loses all
 (``docs/collapse.md``).
 
-Units are rectified: a generator of separate modes is steep between them and flat on them, which a few sharp bends make. With
-smooth units as many steps left four times as many samples between the modes of a grid.
+Units are rectified: a generator of separate modes is steep between them and flat on them, which a few sharp bends make. After
+as many steps smooth units leave more samples between the modes of a grid.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class ProGAN(PicturePair):
         for name, value in (("channels", channels), ("widest", widest)):
             require_whole(name, value, 1)
         if not 0 < growth < 1:
-            raise RangeError("growth is a part of training, between 0 and 1.", got=growth)
+            raise RangeError("growth is a part of training, more than 0 and less than 1.", got=growth)
         self.growth, self.scales = growth, _scales(domain.shape)
         widths = [min(widest, channels * 2**halvings) for halvings in reversed(range(len(self.scales)))]
         labels, colours = len(self.given_frequencies), domain.shape[0]

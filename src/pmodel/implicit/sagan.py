@@ -17,9 +17,9 @@ discriminator by projection (Miyato & Koyama 2018),
 What differs from the paper:
 
 - Its game and its norms are an option: ``spectral=true loss=hinge penalty=0 lead=4`` divides weights by their largest singular
-  value (Miyato et al. 2018), which bounds the slope of a linear map by one, and has the paper's loss and rates. In minutes of
-  training a form of this model with residual blocks gave one digit for all z by it, or nearly. The default is the relativistic
-  loss with zero-centred penalties (Huang et al. 2024).
+  value (Miyato et al. 2018), which bounds the slope of a linear map by one, and has the paper's loss and ratio of rates;
+  ``train.rate=1e-4 train.betas=0,0.9`` are its rates too, which are for days of training. The default is the relativistic loss
+  with zero-centred penalties (Huang et al. 2024).
 - Strided convolutions (``strided``, as in ``dcgan``) for residual blocks, which took longer for each picture and in as many
   minutes learned less. The look at all places is what tells the two models apart.
 - Group instead of batch normalisation: the generator is then the same function of z while it learns and while it rests.
@@ -83,7 +83,7 @@ class SAGAN(PicturePair):
         spectral: bool = False,
         **game: Any,
     ) -> None:
-        super().__init__(domain, given, latent=latent, game=Game(**game))
+        super().__init__(domain, given, latent=latent, game=Game(**game), bounded=spectral)
         for name, value in (("channels", channels), ("width", width)):
             require_whole(name, value, 1)
         labels = len(self.given_frequencies)

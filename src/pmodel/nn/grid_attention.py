@@ -202,4 +202,5 @@ class Stage(nn.Module):
 
 def _require_divided(features: int, heads: int) -> None:
     if features % heads:
-        raise BadInput("A token's features are a multiple of the heads.", got=f"{features} features, {heads} heads")
+        words = "Features of a token (width, discriminator_width) are a multiple of heads."
+        raise BadInput(words, got=f"{features} features, {heads} heads")

@@ -21,7 +21,7 @@ from ..model import Model
 from ..randomness import as_generator
 from .augmentation import AUGMENTATIONS
 from .precision import TRIALS, Arithmetic, fastest, fewest_threads
-from .preparation import batches_of, prepare, threads_set
+from .preparation import batches_of, prepare, require_fit, threads_set
 from .processes import ALONE, Processes
 from .stepper import Stepper
 from .validation import planned, require_possible
@@ -135,10 +135,12 @@ def plan(
         processes: Who shares the work.
 
     Raises:
-        BadInput: if steps or budget are out of range, both are given, or data, model or budget do not allow a setting.
+        BadInput: if the data are not what the model learns from, steps or budget are out of range, both are given, or data,
+            model or budget do not allow a setting.
         UnknownName: if a setting does not exist.
     """
     began = time.perf_counter()
+    require_fit(model, data)
     as_generator(seed)  # refuses what is no seed
     recipe = recipe_with(model, settings or {})
     if data.train.intensities is None and "binarise" not in (settings or {}):

@@ -41,9 +41,11 @@ class Game:
         loss: ``relativistic``, ``nonsaturating``, ``minimax`` (the original game), ``hinge``, ``wasserstein`` or ``squares``.
         penalty: Weight of the penalty on the discriminator's slopes, 0 for none.
         penalised: Where slopes are penalised: at ``data``, at ``samples``, at ``both``, or ``between`` them.
-        penalised_part: The part of a batch at which they are: a mean over fewer data costs less, and is the same on average.
+        penalised_part: The part of a batch at which slopes are penalised: a mean over fewer data costs less, and is the same on
+            average. Models that judge a datum by its batch take the whole.
         packing: Data that the discriminator judges at once.
-        changes: Differentiable augmentation of pictures: some of ``colour``, ``translation`` and ``hole``.
+        changes: Differentiable augmentation of pictures with levels: some of ``colour``, ``translation`` and ``hole``. Models
+            of real numbers take none.
         drift: Weight of the penalty on the discriminator's squared logits at data, 0 for none: a Wasserstein critic is known up
             to a constant, which else wanders.
         repeats: Discriminator updates for each generator update.
@@ -67,6 +69,8 @@ class Game:
     def __post_init__(self) -> None:
         _require_known("loss", self.loss, LOSSES)
         _require_known("penalised", self.penalised, PENALISED)
+        if isinstance(self.changes, str):
+            raise BadInput("changes is a list of words.", got=repr(self.changes), hint=f"changes=[{self.changes!r}]")
         for name in self.changes:
             _require_known("changes", name, CHANGES)
         object.__setattr__(self, "changes", tuple(self.changes))

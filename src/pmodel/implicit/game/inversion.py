@@ -2,7 +2,7 @@ r"""Codes by search: the latent point from which a generator makes a datum.
 
 A generator G has no encoder. With z ~ N(0, I) and data that lie about its samples, x = G(z) + sigma eta, the code of x is the
 mode of p(z | x) (Zhu et al. 2016, https://arxiv.org/abs/1609.03552; Creswell & Bharath 2018, https://arxiv.org/abs/1802.05701):
-the least z of
+the z of least
 
 .. math:: E(z) = \tfrac12 \lvert z - m \rvert^2 + \frac{1}{2 \sigma^2} \sum_{i \text{ observed}} (x_i - G_i(z))^2,
     \qquad m = 0.
@@ -12,9 +12,9 @@ The search starts at the best of some draws of z and goes on by Levenberg and Ma
 .. math:: \Bigl(\frac{J^\top J}{\sigma^2} + (1 + \lambda) I\Bigr)\, \delta = \frac{J^\top (x - G(z))}{\sigma^2} + m - z,
 
 for several dampings :math:`\lambda` side by side, of which the one is taken that leads lowest. Where G is affine, one step ends
-at the mode, which is that of ridge regression. J comes forwards, a direction of z at a time; no weight has a gradient. The
-papers descend by first-order steps; these would have to be as many as the slopes are uneven, and a code would be where they
-stood when they ended. In float64 the way of one datum does not depend on which others are searched beside it.
+at the mode, which is that of ridge regression. J comes forwards, by one product for each entry of z; no weight has a gradient.
+The papers descend by first-order steps; these would have to be as many as the slopes are uneven, and a code would be where
+they stood when they ended. In float64 the way of one datum does not depend on which others are searched beside it.
 
 **Draws** of z given parts of x come from the same search (Oliver, He & Reynolds 1996; Bardsley et al. 2014,
 https://doi.org/10.1137/140964023): with m ~ N(0, I) and sigma eta added to x, the mode of E is a draw from p(z | x) where G is

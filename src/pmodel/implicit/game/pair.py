@@ -49,9 +49,10 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
         given: A class label or None.
         latent: Entries of z.
         game: What the players minimise, and how they take turns. The game of the class is its default: its fields are options.
+        bounded: Whether the discriminator's weights bound its slopes.
 
     Raises:
-        BadInput: if the game does not fit the data.
+        BadInput: if the game does not fit the data, or a Wasserstein critic would have no bound.
         RangeError: if a number is out of range.
     """
 
@@ -70,15 +71,14 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
     discriminator: nn.Module
 
     @abstractmethod
-    def __init__(self, domain: Domain, given: Domain | None, *, latent: int, game: Game) -> None:
+    def __init__(self, domain: Domain, given: Domain | None, *, latent: int, game: Game, bounded: bool = False) -> None:
         super().__init__(domain, given)
         reason = self.refuses(domain)
         if reason is not None:
             raise BadInput(f"{type(self).__name__} cannot take these data: {reason}.", got=domain)
         if given is not None and game.packing > 1:
-            raise BadInput(
-                "A pack holds data of any label: packing is for models without.", got=f"packing={game.packing}"
-            )
+            words = "A pack holds data of any label: packing is for models without."
+            raise BadInput(words, got=f"packing={game.packing}", hint="packing=1, or leave out conditional=true")
         if self.batchwise and game.penalised_part < 1:
             raise BadInput(
                 "This discriminator judges a datum by its batch: slopes in a part of it are those of another game.",
@@ -86,7 +86,11 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
                 hint="penalised_part=1",
             )
         if game.changes and no_pictures(domain):
-            raise BadInput("changes are those of pictures with levels.", got=domain, hint="leave changes out")
+            words = f"changes are those of pictures with levels; {type(self).__name__} sees none here."
+            raise BadInput(words, got=domain, hint="leave changes out, or take dcgan")
+        if game.loss == "wasserstein" and not (game.penalty or bounded):
+            words = "A Wasserstein critic has no bound without a penalty on its slopes."
+            raise BadInput(words, got="penalty=0", hint="penalised=between penalty=10")
         self.latent, self.game = require_whole("latent", latent, 1), game
 
     def recipe(self) -> Recipe:

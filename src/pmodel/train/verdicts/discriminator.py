@@ -6,6 +6,9 @@ Its logistic loss bounds what is left. With a logit l, the loss of a sample is :
 - in the minimax game the generator minimises :math:`\log(1 - \sigma(l))`, whose gradient is :math:`-\sigma(l)`: it vanishes
   too. In the others the generator is still pushed, but by a discriminator that no longer follows it.
 
+Hinges and squares are next to nothing in the same case alone. A Wasserstein critic has no such bound: its loss is nothing where
+it cannot tell data from samples.
+
 A discriminator is known by its mean verdicts on data and on samples, ``real`` and ``fake`` among the losses.
 """
 
@@ -22,7 +25,7 @@ __all__ = ["critics", "saturation"]
 SATURATED = 0.01
 """The loss of a saturated discriminator. A healthy DCGAN's was 0.18 at least, and a saturated one's below 1e-4."""
 WAYS = (
-    "play a game that does not saturate (--set loss=relativistic)",
+    "play a game that does not saturate (--set loss=relativistic with --set penalty=1)",
     "penalise the discriminator's slopes, and leave out Adam's momentum (--set penalty=… train.betas=0,0.9)",
     "train the discriminator less (--set lead=0.5, or fewer repeats)",
     "lower the learning rate (--set train.rate=…)",
@@ -44,6 +47,8 @@ def saturation(phase: str, reports: Sequence[Mapping[str, float]], window: int, 
         window: Reports that must agree.
         patient: The model.
     """
+    if patient.options.get("loss") == "wasserstein":
+        return None
     losses = [report.get(f"{phase}.loss", math.inf) for report in reports]
     if len(losses) < window or not all(0 <= loss < SATURATED for loss in losses):
         return None
