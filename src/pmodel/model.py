@@ -104,7 +104,15 @@ class Model(nn.Module, ABC):
 
     @classmethod
     def tiny(cls, domain: Domain, given: Domain | None = None) -> Self:
-        """The smallest sensible instance for a domain: for tests and first looks. Every model of the catalogue has one."""
+        """The smallest sensible instance for a domain: for tests and first looks. Every model of the catalogue has one.
+
+        That of ``sizes["tiny"]``, where the model has it.
+
+        Raises:
+            NotSupported: if there is none.
+        """
+        if "tiny" in cls.sizes:
+            return cls(domain, given, **cls.sizes["tiny"])
         raise NotSupported(f"{cls.__name__} has no smallest instance of its own.", hint="build it from tiny parts")
 
     @classmethod

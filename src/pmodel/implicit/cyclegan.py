@@ -122,11 +122,6 @@ class CycleGAN(Samples, GradientTrained):
         """It takes pictures."""
         return no_pictures(domain)
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> CycleGAN:
-        """Four channels, one block, pools of four."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     def recipe(self) -> Recipe:
         """Small batches, and a moving average of the generators."""
         return Recipe(batch=8, rate=1e-3, betas=(0.5, 0.99), ema=0.995, select="last")

@@ -68,11 +68,6 @@ class DCGAN(PicturePair):
         self.generator = _Generator(domain.shape, labels, latent, channels, width)
         self.discriminator = Discriminator(judged, labels, channels, width, biased=self.game.biased)
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> DCGAN:
-        """Eight latents, eight channels, thirty-two units."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
 
 class _Generator(Generator):
     """Told the label beside z."""

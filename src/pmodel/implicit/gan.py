@@ -73,11 +73,6 @@ class GAN(AdversarialPair):
         self.generator = _Generator(domain, labels, latent, hidden)
         self.discriminator = _Discriminator(self.game.packing * domain.entries, labels, hidden, biased=self.game.biased)
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> GAN:
-        """Four latents and two hidden layers of 16 units."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     def recipe(self) -> Recipe:
         """The shorter memory of Adam lets the discriminator follow where samples go."""
         return dataclasses.replace(super().recipe(), betas=(0.0, 0.9))

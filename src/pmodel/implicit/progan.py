@@ -118,11 +118,6 @@ class ProGAN(PicturePair):
         )
         self.register_buffer("grown", torch.tensor(len(self.scales) - 1.0, dtype=torch.float64))
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> ProGAN:
-        """Eight latents and six channels."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     def recipe(self) -> Recipe:
         """The pair's, at ten times the paper's rate: weights are scaled after the step, and a run has minutes, not days."""
         return dataclasses.replace(super().recipe(), rate=1e-2)

@@ -96,11 +96,6 @@ class SAGAN(PicturePair):
             _divide(self.generator)
             _divide(self.discriminator, nn.Embedding)
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> SAGAN:
-        """Eight latents, eight channels, thirty-two units."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
 
 class SelfAttention(nn.Module):
     """Every place looks at all squares of two by two: from and to ``(N, channels, H, W)``; the identity at the start."""

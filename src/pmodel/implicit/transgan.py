@@ -126,11 +126,6 @@ class TransGAN(PicturePair):
         stages = [part for part in self.modules() if isinstance(part, Stage)]
         return sum(stage.entries() for stage in stages), sum(stage.entries(full=True) for stage in stages)
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> TransGAN:
-        """Eight latents, sixteen features."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
 
 class _Generator(nn.Module):
     """From z and label to a picture: a linear map to the coarsest grid, then stages, the last one of pixels."""

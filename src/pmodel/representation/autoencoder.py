@@ -115,11 +115,6 @@ class Autoencoder(Latent, GradientTrained):
         self.encoder = perceptron(math.prod(self.seen) + self.labels, hidden, self.latent)
         self.decoder = perceptron(self.latent + self.labels, hidden, math.prod(self.state))
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> Autoencoder:
-        """Two latents, and perceptrons of eight units."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     def recipe(self) -> Recipe:
         """AdamW, with a cosine schedule and a moving average."""
         return Recipe(batch=128, rate=2e-3, ema=0.999, clip=100.0, select="last")

@@ -170,11 +170,6 @@ class DDPM(Samples, Bound, Completes, GradientTrained):
         )
 
     @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> DDPM:
-        """Ten steps, the smallest network, and samples of the chain that is scored."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
-    @classmethod
     def suits(cls, domain: Domain, options: Mapping[str, Any]) -> bool:
         """The probability flow has a density, of real data."""
         return options.get("likelihood") != "flow" or isinstance(domain, Real)

@@ -160,11 +160,6 @@ class EBM(Samples, Partitioned, GradientTrained):
         """The noise that is learned with where none is asked for."""
         return SMOOTH[self.objective] if self.objective == "denoising" or self.domain.image else 0.0
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> EBM:
-        """One hidden layer of sixteen units, or eight channels."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     def recipe(self) -> Recipe:
         """By chains, Adam without momentum, for data and chains pull at each other; by denoising, the recipe of diffusion.
 

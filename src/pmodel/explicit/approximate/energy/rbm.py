@@ -150,11 +150,6 @@ class RBM(Boltzmann, GradientTrained):
         self.register_buffer("seen", torch.zeros(chains, features if coupled["visible"] else 0), persistent=False)
 
     @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> RBM:
-        """Four hidden units."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
-    @classmethod
     def suits(cls, domain: Domain, options: Mapping[str, Any]) -> bool:
         """Discrete data as they are if their one-hot vectors are not too long."""
         return not isinstance(domain, Discrete) or domain.entries * domain.levels <= FEATURES

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -90,11 +90,6 @@ class DiscreteAutoencoder(Samples, Variational[Distribution], GradientTrained):
         heads, labels = self.observation.heads, len(self.given_frequencies)
         self.encoder = Reader(domain, sides, channels, layers, width, outputs)
         self.decoder = Writer(domain, sides, channels, layers, width, features, heads, labels)
-
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> Self:
-        """Four codes of two entries."""
-        return cls(domain, given, **cls.sizes["tiny"])
 
     def recipe(self) -> Recipe:
         """AdamW, with a cosine schedule and a moving average."""

@@ -153,11 +153,6 @@ class VAE(Samples, Variational[Seen], GradientTrained):
         self.ladder = Ladder(ladder - 1, self.state[0], each, self.state[1:])
         self.code = (top, *[self.ladder.size] * (ladder - 1))
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> VAE:
-        """Two latents, and perceptrons of eight units."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     @property
     def latent(self) -> int:
         """Entries of the whole code."""

@@ -87,11 +87,6 @@ class Glow(Flow):
         self.flow = Composition([beginning(self, quantiles), body, Diagonal((domain.entries,), labels)])
 
     @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> Glow:
-        """Two steps a scale with narrow networks."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
-    @classmethod
     def refuses(cls, domain: Domain) -> str | None:
         """All but real pictures of at least 2×2 pixels."""
         if isinstance(domain, Real) and domain.image and min(domain.shape[1:]) >= 2:

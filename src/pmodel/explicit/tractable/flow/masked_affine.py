@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Self
 
 from ....domain import Domain
 from ....errors import require_whole
@@ -52,11 +51,6 @@ class MaskedAffineFlow(Flow):
     @abstractmethod
     def _map(order: Sequence[int], contexts: int, *, width: int, layers: int) -> Transform:
         """The map in which each entry is told by those before it in this order."""
-
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> Self:
-        """The fewest maps, with narrow networks."""
-        return cls(domain, given, **cls.sizes["tiny"])
 
     def recipe(self) -> Recipe:
         """Adam at a high rate, with a moving average."""

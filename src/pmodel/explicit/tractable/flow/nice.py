@@ -78,11 +78,6 @@ class NICE(Flow):
         ]
         self.flow = Composition([beginning(self, quantiles), *couplings, Diagonal((domain.entries,), labels)])
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> NICE:
-        """Four couplings with narrow networks."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     def recipe(self) -> Recipe:
         """Adam at a high rate, with a moving average."""
         return Recipe(batch=512, rate=5e-3, clip=50.0, ema=0.998)

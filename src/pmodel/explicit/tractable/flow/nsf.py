@@ -104,11 +104,6 @@ class NSF(Flow):
         mixed = _mixed(maps, entries) if linear else maps
         self.flow = Composition([first, *mixed, Diagonal((entries,), labels)])
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> NSF:
-        """Two layers with narrow networks and few bins."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     def recipe(self) -> Recipe:
         """Adam at a high rate, with a moving average; small batches of data with many entries, each with many bins."""
         return Recipe(batch=512 if self.domain.entries <= 64 else 64, rate=5e-3, clip=50.0, ema=0.998)

@@ -91,11 +91,6 @@ class RealNVP(Flow):
             body = _of_vectors(domain.entries, labels, layers=layers, width=width, blocks=blocks)
         self.flow = Composition([beginning(self, quantiles), body, Diagonal((domain.entries,), labels)])
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> RealNVP:
-        """Four couplings with narrow networks."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     def recipe(self) -> Recipe:
         """Adam at a high rate, with a moving average: small batches of pictures, large ones of points."""
         if self.domain.image:

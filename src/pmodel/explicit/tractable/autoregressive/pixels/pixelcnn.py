@@ -87,11 +87,6 @@ class PixelCNN(RasterModel):
         self.network = kind(pictures.shape, channels, layers, kernel, len(self.given_frequencies), dropout)
         self.output = output_of(output, features, pictures, width, mixtures)
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> PixelCNN:
-        """Two layers of eight channels."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     def recipe(self) -> Recipe:
         """AdamW on small batches: in a few minutes, the number of steps is what is short."""
         return Recipe(batch=16, rate=4e-3, ema=0.999, clip=1.0)

@@ -74,11 +74,6 @@ class PixelRNN(RasterModel):
         self.network = RecurrentNetwork(pictures.shape, cell, channels, layers, kernel, len(self.given_frequencies))
         self.output = output_of(output, 2 * channels, pictures, width, mixtures)
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> PixelRNN:
-        """One layer of eight channels."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     def recipe(self) -> Recipe:
         """Muon on small batches: after as many steps it is ahead of AdamW, and in a few minutes steps are what is short."""
         return Recipe(batch=16, optimiser="muon", rate=1e-2, ema=0.999, clip=1.0)

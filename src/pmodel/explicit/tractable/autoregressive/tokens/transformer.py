@@ -110,11 +110,6 @@ class Transformer(TokenModel, MaximumLikelihood):
             return None
         return "it takes discrete vectors, pictures and sequences of single symbols, of at least two levels"
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> Transformer:
-        """One block of sixteen channels."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     def recipe(self) -> Recipe:
         """Muon on small batches: in a few minutes, the number of steps is what is short."""
         batch = 8 if isinstance(self.domain, Sequences) else 16

@@ -55,11 +55,6 @@ class FVBN(AutoregressiveVector):
         labels = len(self.given_frequencies)
         self.told = nn.Linear(labels, entries * p, bias=False) if labels else None
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> FVBN:
-        """Two components where there are any."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     def recipe(self) -> Recipe:
         """AdamW at a high rate: the loss is convex for binary data."""
         return Recipe(batch=128, rate=1e-2, ema=0.999)

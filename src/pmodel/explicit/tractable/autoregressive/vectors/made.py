@@ -93,11 +93,6 @@ class MADE(AutoregressiveVector):
         )
         self._idle(self.network.first.weight)
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> MADE:
-        """Two layers of 32 hidden units."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     def recipe(self) -> Recipe:
         """AdamW. Binary data are drawn anew from their grey intensities for every batch, where these are known."""
         return Recipe(batch=128, rate=4e-3, ema=0.999, retry=2)

@@ -79,11 +79,6 @@ class NADE(AutoregressiveVector):
         self.told = nn.Linear(labels, width + entries * p, bias=False) if labels else None
         self.dropout = nn.Dropout(dropout)
 
-    @classmethod
-    def tiny(cls, domain: Domain, given: Domain | None = None) -> NADE:
-        """Sixteen hidden units."""
-        return cls(domain, given, **cls.sizes["tiny"])
-
     def recipe(self) -> Recipe:
         """AdamW on small batches. Binary data are drawn anew from their grey intensities, where these are known."""
         return Recipe(batch=64, rate=8e-3, ema=0.999, retry=2)
