@@ -254,6 +254,7 @@ def type_words(hint: Any) -> str:
     if origin is Literal:
         return " or ".join(str(choice) for choice in arguments)
     if arguments:
-        return f"a list of {type_words(arguments[0])}"
+        several = {int: "whole numbers", float: "numbers", str: "words"}
+        return f"a list of {several.get(arguments[0], type_words(arguments[0]))}"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
     return names.get(hint, str(hint))
