@@ -102,7 +102,8 @@ def bounds_lie_below_the_frequencies(subject: Subject) -> None:
         masses, x = subject.masses(label), subject.sample(label)
         domain = subject.domain
         p = torch.bincount(states_of(x, masses, domain), minlength=len(masses.p)).double() / len(x)
-        error = (p.clamp_min(1 / len(x)) / len(x) + masses.stderr.square()).sqrt()
+        scatter = masses.p.clamp_min(1 / len(x)) / len(x)  # of a frequency that is the bound
+        error = (scatter + masses.stderr.square()).sqrt()
         worst = float(((masses.p - p) / error).max())
         require(worst < Z, "The bound lies above the frequency of a datum.", got=f"{worst:.1f} errors above")
 
