@@ -251,6 +251,16 @@ def test_a_pair_that_is_half_grown_finds_its_samples_again():
     assert torch.equal(model.complete(x, mask, generator=0)[:, :, :4], x[:, :, :4])
 
 
+@pytest.mark.parametrize(("cls", "domain"), PAIRS[1:])
+def test_codes_do_not_depend_on_the_layout_that_training_left(cls, domain):
+    model = tiny(cls, domain)
+    x, upper = model.sample(2, generator=0), torch.arange(domain.entries).reshape(domain.shape) < domain.entries // 2
+    codes, completed = model.encode(x).mean, model.complete(x, upper, generator=0)
+    model.to(memory_format=torch.channels_last)
+    assert torch.equal(model.encode(x).mean, codes)
+    assert torch.equal(model.complete(x, upper, generator=0), completed)
+
+
 def test_a_search_leaves_the_model_as_it_was():
     model = tiny(DCGAN, PICTURE).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
