@@ -275,6 +275,7 @@ FITS = (
     api("no labels", lambda: pmodel.fit("gaussian", "heights", conditional=True), BadInput, "heights", "no labels"),
     api("steps of nothing", lambda: pmodel.fit("gaussian", "heights", steps=0), BadInput, "steps", "got:  0"),
     api("steps a bool", lambda: pmodel.fit("gaussian", "heights", steps=True), BadInput, "steps", "True"),
+    api("budget in words", lambda: pmodel.fit("gaussian", "heights", budget="2s"), BadInput, "number of seconds", "2s"),
     api("budget of nothing", lambda: pmodel.fit("gaussian", "heights", budget=0), BadInput, "budget", "got:  0"),
     api("budget nan", lambda: pmodel.fit("gaussian", "heights", budget=float("nan")), BadInput, "budget", "nan"),
     api("budget of years", lambda: pmodel.fit("gaussian", "heights", budget=1e9), BadInput, "30 days", "1000000000"),

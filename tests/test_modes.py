@@ -6,9 +6,11 @@ import pytest
 import torch
 
 import pmodel
+from pmodel.cli.scoring import metric_words
 from pmodel.data.toy import TOYS
 from pmodel.errors import RangeError, ShapeError
 from pmodel.evaluation import Bench
+from pmodel.metrics.catalogue import METRICS
 from pmodel.metrics.modes import REACH, class_modes, found_modes, high_quality
 
 RING = TOYS["ring"].make()
@@ -117,6 +119,8 @@ def test_an_evaluation_holds_them_where_modes_are_known():
     assert metrics["high_quality"]["value"] > 0.9
     assert metrics["mode_shares"]["modes"] == 8
     assert metrics["mode_shares"]["floor"] == 0
+    (row,) = (row for row in METRICS if row.name == "mode_shares")
+    assert metric_words(row, metrics["mode_shares"]).endswith(" nats; real data have 0; 8 of 8 have samples")
     assert (
         "mode_shares"
         not in Bench(pmodel.load_data("moons"), n=60)

@@ -292,7 +292,7 @@ def test_models_that_translate_are_compared(call, folders, jobs):
     ("words", "named"),
     [
         ("fit cyclegan --data dark --steps 1", "--to"),
-        ("fit dcgan --data dark --to light --steps 1", "class label"),
+        ("fit dcgan --data dark --to light --steps 1", "leave out --to"),
         ("fit cyclegan --data dark --to digits --steps 1", "both kinds"),
         ("fit cyclegan --data dark --to nowhere --steps 1", "nowhere"),
         ("sample run --out x.png", "--given"),

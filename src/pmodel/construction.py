@@ -67,8 +67,10 @@ def wrapped(cls: type[Model], domain: Domain, given: Domain | None, options: Map
         NotSupported: if the model cannot take data of this domain at all, or such a condition.
     """
     if given is not None and given.label == cls.translates:
-        told = "a datum of a second set" if cls.translates else "a class label"
-        raise NotSupported(f"The condition of {cls.__name__} is {told}.", got=given)
+        if not cls.translates:
+            words = f"{cls.__name__} does not translate: it is given a class label."
+            raise NotSupported(words, got=given, hint="leave out --to, or take cyclegan")
+        raise NotSupported(f"The condition of {cls.__name__} is a datum of a second set.", got=given)
     if isinstance(given, Discrete) and given.label and not cls.conditional:
         return ByClass(wrapped(cls, domain, None, options), given)
     own = {name: value for name, value in options.items() if name in options_of(cls)}

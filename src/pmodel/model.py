@@ -226,8 +226,9 @@ class Model(nn.Module, ABC):
     def _lacking(self, verb: str) -> NotSupported:
         from .catalogue import able  # late: the catalogue is above the contract
 
+        lacking = next((part for part in reversed(self.nested) if not part.can(verb)), self)  # not what is around it
         return NotSupported(
-            f"{type(self).__name__} cannot {verb}.",
+            f"{type(lacking).__name__} cannot {verb}.",
             got=f"it can {', '.join(self.capabilities) or 'do nothing'}",
             hint=f"models that can: {', '.join(able(verb)) or 'none'}",
         )

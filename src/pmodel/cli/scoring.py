@@ -112,7 +112,9 @@ def metric_words(row: Row, metric: Mapping[str, Any]) -> str:
         return "not to be had"
     spread = "" if stderr is None else f" ± {_number(row, stderr)}"
     real = "" if floor is None else f"; real data have {_number(row, floor)}"
-    return f"{_number(row, value)}{spread}{real}"
+    unit = f" {row.unit}" if row.unit == "nats" else ""
+    found = f"; {metric['found']} of {metric['modes']} have samples" if "found" in metric else ""
+    return f"{_number(row, value)}{spread}{unit}{real}{found}"
 
 
 def _number(row: Row, value: float) -> str:

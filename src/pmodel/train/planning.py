@@ -150,8 +150,8 @@ def plan(
         raise BadInput("A run has a number of steps or a budget, not both.", got=f"steps={steps}, budget={budget}")
     if steps is not None:
         require_whole("steps", steps, 1, 10**9)
-    if budget is not None and not 0 < budget <= 30 * 86400:
-        raise BadInput("A budget is more than 0 seconds and at most 30 days.", got=budget)
+    if budget is not None and not (isinstance(budget, int | float) and 0 < budget <= 30 * 86400):
+        raise BadInput("A budget is a number of seconds, more than 0 and at most 30 days.", got=repr(budget))
     if precision not in ("auto", "float32", "bfloat16"):
         raise BadInput("precision is auto, float32 or bfloat16.", got=precision)
     chosen = Plan(

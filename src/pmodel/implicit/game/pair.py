@@ -19,7 +19,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -167,7 +167,7 @@ class AdversarialPair(Samples, Latent, Completes, GradientTrained):
 
     def _found(self, x: Tensor, observed: Tensor, given: Tensor | None, centre: Tensor, starts: Tensor) -> Tensor:
         """Codes of data as the networks see them, by a generator of double precision, for as many at a time as fit."""
-        pair = copy.deepcopy(self).double().requires_grad_(False)
+        pair: Any = copy.deepcopy(self).double().requires_grad_(False)
         pair.to(memory_format=torch.contiguous_format)  # slopes of a normalisation are taken of no other layout
         search = Inversion(
             lambda z, given: pair._whole(pair._made(z, given)).flatten(1), self.iterations, spherical=self.spherical
